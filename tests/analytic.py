@@ -27,7 +27,8 @@ def column(value: Tensor, x: Tensor) -> Tensor:
 
 
 class GaussianData:
-    """x_0 ~ N(mean, deviation^2) in every number; the exact E[x_0 | x_t] and the exact probability-flow map."""
+    """x_0 ~ N(mean, deviation^2) in every number; the exact E[x_0 | x_t] and the exact probability-flow
+    map."""
 
     def __init__(self, schedule, mean: float = 0.0, deviation: float = 1.0) -> None:
         self.schedule, self.mean, self.deviation = schedule, mean, deviation

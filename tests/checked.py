@@ -1,7 +1,8 @@
-"""Shapes and types are checked in the first calls of every function in every test, and then ever more rarely: a third of the time is saved.
+"""Shapes and types are checked in the first calls of every function in every test, and then ever more rarely:
+a third of the time is saved.
 
-`jaxtyped`, by which jaxtyping's import hook decorates every function of the package, is wrapped: of the calls of one function in one test
-the first four are checked, and after them those whose number is a power of two.
+`jaxtyped`, by which jaxtyping's import hook decorates every function of the package, is wrapped: of the calls
+of one function in one test the first four are checked, and after them those whose number is a power of two.
 """
 
 import functools

@@ -1,4 +1,5 @@
-"""Tests run as on a newcomer's machine: no network, no data of the machine's own, an empty HOME; shapes and types are checked."""
+"""Tests run as on a newcomer's machine: no network, no data of the machine's own, an empty HOME; shapes and
+types are checked."""
 
 import atexit
 import os
@@ -53,7 +54,8 @@ lookup, socket.getaddrinfo, socket.socket.connect = socket.getaddrinfo, no_looku
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What compares with golden numbers, for `pytest -m golden`: all of test_golden.py, and whatever calls `golden_close`."""
+    """What compares with golden numbers, for `pytest -m golden`: all of test_golden.py, and whatever calls
+    `golden_close`."""
     for item in items:
         code = getattr(getattr(item, "function", None), "__code__", None)
         if item.path.name == "test_golden.py" or (code is not None and "golden_close" in code.co_names):

@@ -1,4 +1,5 @@
-"""Image models of others as files, with weights that are known by their names alone; golden numbers in `weights/images/`."""
+"""Image models of others as files, with weights that are known by their names alone; golden numbers in
+`weights/images/`."""
 
 import json
 from pathlib import Path
@@ -63,7 +64,8 @@ def pipeline(name: str, folder: Path, **changes: Any) -> Path:
 
 
 def milestone(name: str, seed: float = 0.0) -> dict[str, Any]:
-    """What `Trainer.save` hands to `torch.save`: model, average (its weights 1.1 times as large), optimizer, step."""
+    """What `Trainer.save` hands to `torch.save`: model, average (its weights 1.1 times as large), optimizer,
+    step."""
     it = golden(name)
     table = {key: torch.full((len(it["betas"]),), seed) for key in it["buffers"]} | {
         k: it[k] for k in ("betas", "loss_weight")
@@ -92,7 +94,8 @@ def written(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def trained(folder: Path) -> Path:
-    """What diffusers' train_unconditional.py leaves while it runs: the averaged weights 1.1 times the others, the scheduler beside them."""
+    """What diffusers' train_unconditional.py leaves while it runs: the averaged weights 1.1 times the others,
+    the scheduler beside them."""
     pipeline("plain", folder / "pipeline")
     for step in (500, 1500):
         for part, factor in (("unet", 1.0), ("unet_ema", 1.1)):

@@ -32,7 +32,8 @@ def golden(name: str) -> dict[str, Any]:
 
 
 def filled(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
-    """The original's tensors: weights of unit gain, gains and deviations about 1, everything else about 0, drawn by name."""
+    """The original's tensors: weights of unit gain, gains and deviations about 1, everything else about 0,
+    drawn by name."""
     found: dict[str, Tensor] = {}
     for name, shape in shapes.items():
         u = np.random.RandomState(zlib.crc32(name.encode())).uniform(-1, 1, tuple(shape))
@@ -61,7 +62,8 @@ SCHEDULER = {
 
 
 def hybrid() -> tuple[dict, dict]:
-    """The config, and the state dict of `DiffusionUnetHybridImagePolicy`, in which the encoder's parts stand twice."""
+    """The config, and the state dict of `DiffusionUnetHybridImagePolicy`, in which the encoder's parts stand
+    twice."""
     tensors = filled(golden("hybrid")["shapes"])
     net = "obs_encoder.obs_nets.image"
     for name in tensors:
@@ -99,7 +101,8 @@ def saved(path, cfg, tensors, **more):
 
 
 def multi_image() -> tuple[dict, dict]:
-    """The same of `DiffusionUnetImagePolicy`, with the U-Net of the other, one observation and two cameras."""
+    """The same of `DiffusionUnetImagePolicy`, with the U-Net of the other, one observation and two
+    cameras."""
     it, cfg = golden("multi_image"), hybrid()[0]
     unet = {name: shape for name, shape in golden("hybrid")["shapes"].items() if name.startswith("model.")}
     told = 1027
@@ -138,7 +141,8 @@ def lerobot(folder: Path, name: str = "lerobot_state", **config: Any) -> Path:
 
 
 def keypoints(folder: Path) -> Path:
-    """Like LeRobot's published policy of states: the agent's position, and 16 numbers of gym-pusht's block."""
+    """Like LeRobot's published policy of states: the agent's position, and 16 numbers of gym-pusht's
+    block."""
     it = golden("lerobot_state")
     shapes = {
         name: [shape[0], shape[1] + 22] if name.endswith("cond_encoder.1.weight") else shape

@@ -1,4 +1,5 @@
-"""A tiny random model in LLaDA's published layout, its forward pass written again in NumPy, and the published sampler on top of it."""
+"""A tiny random model in LLaDA's published layout, its forward pass written again in NumPy, and the published
+sampler on top of it."""
 
 import json
 from pathlib import Path
@@ -148,7 +149,8 @@ def write_shards(folder: Path, named: dict[str, torch.Tensor], shards: int) -> N
 def plain_logits(
     tensors: dict[str, np.ndarray], ids: np.ndarray, theta: float = 500000.0, heads: int = 4
 ) -> np.ndarray:
-    """LLaDA's forward pass for rows (B, L), of its paper's section 2.1 and its layout alone: float64, rotations as complex numbers."""
+    """LLaDA's forward pass for rows (B, L), of its paper's section 2.1 and its layout alone: float64,
+    rotations as complex numbers."""
 
     def weight(name: str) -> np.ndarray:
         return tensors[f"model.transformer.{name}.weight"]
@@ -198,11 +200,13 @@ def published_generate(
     seed: int = 0,
     drawn: str = "masks",
 ) -> list[int]:
-    """LLaDA's sampler (the paper's algorithms 4 and 5, with the quirks of its released program) for one prompt.
+    """LLaDA's sampler (the paper's algorithms 4 and 5, with the quirks of its released program) for one
+    prompt.
 
-    [MASK] stays in the softmax; probabilities are of the guided logits, without the Gumbel noise; a token's place in the running is by
-    float64; counts are fixed when a block begins, the larger ones first. Its random numbers are drawn as ours are: not for the whole
-    canvas, but for the block alone (`drawn` "block"), or for its masks ("masks").
+    [MASK] stays in the softmax; probabilities are of the guided logits, without the Gumbel noise; a token's
+    place in the running is by float64; counts are fixed when a block begins, the larger ones first. Its
+    random numbers are drawn as ours are: not for the whole canvas, but for the block alone (`drawn` "block"),
+    or for its masks ("masks").
     """
     rng = torch.Generator().manual_seed(seed)
     canvas = np.array([[*prompt, *[mask_id] * length]])

@@ -78,7 +78,8 @@ def config_like(name: str, arguments: Mapping[str, Any]) -> bytes:
 
 
 def forge(experiment: Path, original: Original, seed: int = 0) -> Path:
-    """An experiment of the original of any size, with random weights; a `GoalDataset` as the branch maze2d writes it."""
+    """An experiment of the original of any size, with random weights; a `GoalDataset` as the branch maze2d
+    writes it."""
     torch.manual_seed(seed)
     steps, maze = original.diffusion_steps, original.loader == "GoalDataset"
     features, shape = original.actions + original.observations, (original.width, original.multiples)

@@ -22,7 +22,8 @@ def finite(generator: np.random.Generator, *shape: int) -> np.ndarray:
 def make(
     seed: int, lengths: list[int], marks: list[int], width: int = 3, force: int = 2, marked: bool = True
 ) -> Episodes:
-    """Episodes of these lengths; each ends with a terminal (1), a timeout (2) or both (3); the last one may end without a mark."""
+    """Episodes of these lengths; each ends with a terminal (1), a timeout (2) or both (3); the last one may
+    end without a mark."""
     generator, count = np.random.default_rng(seed), sum(lengths)
     ends, kinds = np.cumsum(lengths) - 1, np.resize(marks, len(lengths))
     flags = np.zeros((2, count), dtype=bool)

@@ -35,7 +35,8 @@ def write_robomimic(path, demonstrations):
 
 
 def write_lerobot(path, demonstrations, version, video=False):
-    """Pictures are PNG files in cells or, with `video`, as lossless as x264 is, one file an episode (v2) or for all (v3)."""
+    """Pictures are PNG files in cells or, with `video`, as lossless as x264 is, one file an episode (v2) or
+    for all (v3)."""
     episode = np.repeat(
         np.arange(len(demonstrations.episode_ends)), demonstrations.episode_ends - demonstrations.starts
     )

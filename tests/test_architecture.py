@@ -77,7 +77,8 @@ STARTED = {"run", "call", "check_call", "check_output"}
     "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "tests"))
 )
 def test_tests_judge_no_time_and_wait_for_no_process_without_end(path):
-    """What is slow is a benchmark, or is counted; no sleep decides a result; a process that hangs fails its test, not the suite."""
+    """What is slow is a benchmark, or is counted; no sleep decides a result; a process that hangs fails its
+    test, not the suite."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
@@ -100,8 +101,8 @@ def test_public_names_resolve():
 
 
 def test_tests_lie_where_the_tree_has_what_they_test():
-    """A folder of tests is a folder of the source, or `benchmarks`; what concerns several rooms lies above them. Fixtures have
-    folders of their own."""
+    """A folder of tests is a folder of the source, or `benchmarks`; what concerns several rooms lies above
+    them. Fixtures have folders of their own."""
     fixtures = {"demonstrations", "golden", "weights", "benchmarks"}
     folders = {
         p.parent.relative_to(ROOT / "tests")

@@ -1,4 +1,5 @@
-"""Files that unpack to far more than they are: each reader refuses before it takes the memory, and sound files of their kind are read."""
+"""Files that unpack to far more than they are: each reader refuses before it takes the memory, and sound
+files of their kind are read."""
 
 import gzip
 import io

@@ -1,4 +1,5 @@
-"""Values that people give: what fits is taken as its field wants it, what does not is refused in a line that says what is needed."""
+"""Values that people give: what fits is taken as its field wants it, what does not is refused in a line that
+says what is needed."""
 
 import math
 import re

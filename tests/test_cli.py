@@ -1,4 +1,5 @@
-"""The command line: one clear line and status 2 for every mistake, help in a blink, and each verb end to end."""
+"""The command line: one clear line and status 2 for every mistake, help in a blink, and each verb end to
+end."""
 
 import json
 import os
@@ -372,7 +373,8 @@ HELPED = [
 
 
 def test_help_shows_an_example_and_imports_little():
-    """What makes help slow is what it imports: no library that computes or draws, few modules. Seconds: benchmarks/speed.py."""
+    """What makes help slow is what it imports: no library that computes or draws, few modules. Seconds:
+    benchmarks/speed.py."""
     asked = "".join(" ".join(arguments) + "\n" for arguments in HELPED)
     done = subprocess.run(
         [sys.executable, "-c", HELP], input=asked, capture_output=True, text=True, timeout=300

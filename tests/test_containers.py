@@ -1,4 +1,5 @@
-"""What of the container files can be checked without building: `containers/build.sh` builds and runs the image."""
+"""What of the container files can be checked without building: `containers/build.sh` builds and runs the
+image."""
 
 import re
 import subprocess

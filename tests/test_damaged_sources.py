@@ -1,4 +1,5 @@
-"""Malformed sources that once ended in a traceback: JSON nested without end, records that are none, other kinds of numbers."""
+"""Malformed sources that once ended in a traceback: JSON nested without end, records that are none, other
+kinds of numbers."""
 
 import json
 

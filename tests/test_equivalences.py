@@ -1,7 +1,7 @@
 """The facts that make one core possible, each proved again; docs/theory.md derives them.
 
-1: prediction types (section 9). 2: flow matching and DDIM (10). 3: DDIM and DDPM (10). 4: both families (13, 16). 5: guidance (12, 13).
-7: the three forms of guidance by a potential (12).
+1: prediction types (section 9). 2: flow matching and DDIM (10). 3: DDIM and DDPM (10). 4: both families (13,
+16). 5: guidance (12, 13). 7: the three forms of guidance by a potential (12).
 """
 
 import pytest
@@ -133,7 +133,8 @@ def test_4_cfg_serves_tokens_with_a_view_in_place_of_a_condition(generator):
 
 @pytest.mark.parametrize("schedule", ALL, ids=NAMES)
 def test_5_guidance_by_a_log_potential_is_exact_on_conjugate_gaussians(schedule, generator):
-    """Prior N(m, d^2), likelihood N(y; x_0, r^2): tilting by log p(y | x_t) gives the exact posterior's denoiser."""
+    """Prior N(m, d^2), likelihood N(y; x_0, r^2): tilting by log p(y | x_t) gives the exact posterior's
+    denoiser."""
     mean, deviation, y, spread = 0.3, 0.8, -0.5, 0.4
     prior = GaussianData(schedule, mean, deviation)
     precision = 1 / deviation**2 + 1 / spread**2
@@ -191,7 +192,8 @@ def test_7_the_mean_shift_is_a_belief_shift_with_gain_sigma_s2_over_alpha_s(gene
 
 @pytest.mark.parametrize("s", [0.45, 0.0])
 def test_7_what_one_gradient_does_in_each_form(s, generator):
-    """The table of docs/theory.md, section 12: shifts of x_s by one constant gradient g, in a step with beta-tilde; (c) is exact here."""
+    """The table of docs/theory.md, section 12: shifts of x_s by one constant gradient g, in a step with
+    beta-tilde; (c) is exact here."""
     x, g = (
         torch.randn((4, 2), generator=generator, dtype=torch.float64),
         torch.tensor([0.4, -1.1], dtype=torch.float64),

@@ -98,7 +98,8 @@ def acting(model):
 
 @pytest.mark.parametrize("told", ["film", "inpainting"])
 def test_training_what_acts_changes_the_actions(told):
-    """As after `unveil.load`: a step on the parameters that the policy's model shows, then the actions are the plain network's."""
+    """As after `unveil.load`: a step on the parameters that the policy's model shows, then the actions are
+    the plain network's."""
     fast, plain = policies(told=told)
     assert isinstance(fast.model.denoiser.network, FastConditionalUNet)
     assert list(fast.model.state_dict()) == list(plain.model.state_dict())

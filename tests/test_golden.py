@@ -1,7 +1,8 @@
-"""Golden numbers: unveil against diffusers and k-diffusion on a toy network, state by state. How the arrays were made: golden/README.md.
+"""Golden numbers: unveil against diffusers and k-diffusion on a toy network, state by state. How the arrays
+were made: golden/README.md.
 
-Tolerances are relative to the largest number of an array. EXACT where the reference computed in float64; SINGLE where it cannot (its
-tables, or its states between steps, are float32).
+Tolerances are relative to the largest number of an array. EXACT where the reference computed in float64;
+SINGLE where it cannot (its tables, or its states between steps, are float32).
 """
 
 from collections.abc import Callable, Iterable
@@ -106,8 +107,10 @@ def test_ancestral_is_ddpm(states: Callable[..., Tensor], spacing: str, name: st
         denoise, solver, reference["x"], visited(reference[f"{spacing}_timesteps"]), reference["noise"][:-1]
     )
     wanted = reference[f"{spacing}_{name}"]
-    # diffusers leaves the noise out only at index 0. With "trailing" its last step goes from index 49 to clean and still draws: 1e-10 z
-    # (the clamped beta-tilde) for fixed_small, sqrt(beta) z for fixed_large. unveil draws nothing into s = 0 (Ho et al. 2020, Alg. 2).
+    # diffusers leaves the noise out only at index 0. With "trailing" its last step goes from index 49 to
+    # clean and still draws: 1e-10 z
+    # (the clamped beta-tilde) for fixed_small, sqrt(beta) z for fixed_large. unveil draws nothing into s = 0
+    # (Ho et al. 2020, Alg. 2).
     agree = slice(None) if spacing == "leading" or variance == "small" else slice(0, -1)
     follows(got[agree], wanted[agree], EXACT)
 
@@ -143,7 +146,8 @@ def test_ddim(states: Callable[..., Tensor], name: str, prediction: str, eta: fl
     [("linear", "epsilon"), ("scaled_linear", "v_prediction"), ("cosine", "v_prediction")],
 )
 def test_dpm_solver_multistep(states: Callable[..., Tensor], name: str, prediction: str) -> None:
-    """diffusers rounds the state and its sigmas to float32 in every step; `test_karras_solvers` has the same solver in float64."""
+    """diffusers rounds the state and its sigmas to float32 in every step; `test_karras_solvers` has the same
+    solver in float64."""
     reference, process = golden("dpm"), table(name)
     denoise = denoiser(process, PREDICTIONS[prediction])
     got = states(denoise, gaussian.DPMpp2M(process), reference["x"], visited(reference["timesteps"]))
@@ -168,7 +172,8 @@ def karras() -> tuple[Golden, schedule.Karras, GaussianDenoiser, Tensor]:
     ],
 )
 def test_karras_solvers(states: Callable[..., Tensor], name: str, solver: Solver[GaussianDenoised]) -> None:
-    """k-diffusion in float64, its Denoiser against the EDM parameterization. DDIM with eta is its ancestral Euler step."""
+    """k-diffusion in float64, its Denoiser against the EDM parameterization. DDIM with eta is its ancestral
+    Euler step."""
     reference, _, denoise, times = karras()
     got = states(denoise, solver, reference["x"], times, reference["noise"] if "ancestral" in name else ())
     follows(got, reference[name], EXACT)
@@ -176,7 +181,8 @@ def test_karras_solvers(states: Callable[..., Tensor], name: str, solver: Solver
 
 @pytest.mark.parametrize("churn", [5, 40])
 def test_heun_with_churn(states: Callable[..., Tensor], churn: int) -> None:
-    """S_churn / 18 below and above the cap of sqrt(2) - 1. k-diffusion draws in every step, unveil only where churn acts."""
+    """S_churn / 18 below and above the cap of sqrt(2) - 1. k-diffusion draws in every step, unveil only where
+    churn acts."""
     reference, process, denoise, times = karras()
     solver = gaussian.Heun(process, churn=churn / 18, churn_noise=1.003, churn_range=(0.05, 50.0))
     sigmas = reference["sigmas"][:-1]
@@ -256,7 +262,8 @@ def test_dynamic_threshold(name: str, factor: float) -> None:
 
 
 def test_tables_and_grids() -> None:
-    """The reference's betas are float32: relative to each entry, 1e-6 from linspace; cosine entries are float64 rounded once."""
+    """The reference's betas are float32: relative to each entry, 1e-6 from linspace; cosine entries are
+    float64 rounded once."""
     reference = golden("tables")
     mine = {
         "linear": schedule.linear_betas(),

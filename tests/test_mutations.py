@@ -1,4 +1,5 @@
-"""Flip signs and indices in the core, one at a time, in a copy; the tests named beside each must fail. Slow: minutes.
+"""Flip signs and indices in the core, one at a time, in a copy; the tests named beside each must fail. Slow:
+minutes.
 
 That each line of the list still stands in the code is checked at once.
 """
@@ -907,7 +908,8 @@ FLIPS = [
 
 
 def test_the_list_knows_the_code():
-    """What is flipped stands in exactly one place, and the tests that must notice exist: moved code takes its line here along."""
+    """What is flipped stands in exactly one place, and the tests that must notice exist: moved code takes its
+    line here along."""
     for file, before, after, tests in FLIPS:
         count = (ROOT / "src" / "unveil" / file).read_text().count(before)
         assert count == 1, f"{count} places of {file} hold {before!r}; update the list"

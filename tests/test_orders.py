@@ -62,7 +62,8 @@ def test_orders_hold_on_a_nonlinear_denoiser(solver, expected):
 @pytest.mark.parametrize("kind", ["small", "large"])
 @pytest.mark.parametrize("schedule", SCHEDULES[:4], ids=lambda s: type(s).__name__)
 def test_ancestral_sampling_converges_weakly_at_order_1(kind, schedule):
-    """For Gaussian data a step is x_s = k x_t + c + N(0, v), so mean and variance of the samples follow exactly."""
+    """For Gaussian data a step is x_s = k x_t + c + N(0, v), so mean and variance of the samples follow
+    exactly."""
     belief = GaussianData(schedule, 0.7, 0.3)
     probe = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     steps, errors = [32, 64, 128], []

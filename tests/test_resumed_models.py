@@ -1,4 +1,5 @@
-"""Models as they are used: a planner of paths and one of trajectories resume bit for bit, in float32 and under bfloat16 autocast."""
+"""Models as they are used: a planner of paths and one of trajectories resume bit for bit, in float32 and
+under bfloat16 autocast."""
 
 import numpy as np
 import pytest

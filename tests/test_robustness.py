@@ -1,4 +1,5 @@
-"""benchmarks/robustness.py: thirty malformed inputs of every reader end in a value or a line; and what the benchmark would call a fault."""
+"""benchmarks/robustness.py: thirty malformed inputs of every reader end in a value or a line; and what the
+benchmark would call a fault."""
 
 import os
 import random

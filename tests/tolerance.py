@@ -10,9 +10,10 @@ ROUNDING = 2.0**-24  # half the distance of float32 numbers around 1: what one r
 def golden_close(got: Tensor | np.ndarray, wanted: Tensor | np.ndarray, roundings: int = 256) -> None:
     """|got - wanted| <= roundings * 2^-24 * max |wanted|.
 
-    Relative to the largest number compared, since sums cancel: a small entry is a difference of large ones. Other kernels sum in another
-    order, which is at most one rounding more for each addition on the way: 256 is far above what a network of some twenty layers shows
-    (about 30 measured) and far below any mistake (a flipped sign or a wrong step is off by 10^-2 and more).
+    Relative to the largest number compared, since sums cancel: a small entry is a difference of large ones.
+    Other kernels sum in another order, which is at most one rounding more for each addition on the way: 256
+    is far above what a network of some twenty layers shows (about 30 measured) and far below any mistake (a
+    flipped sign or a wrong step is off by 10^-2 and more).
     """
     got, wanted = torch.as_tensor(got).detach().double(), torch.as_tensor(wanted).double()
     assert got.shape == wanted.shape, (got.shape, wanted.shape)

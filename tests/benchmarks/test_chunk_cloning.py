@@ -1,4 +1,5 @@
-"""Baselines of chunks against closed forms: a mean's middle, a mixture's modes, bins' error, the nearest chunk itself."""
+"""Baselines of chunks against closed forms: a mean's middle, a mixture's modes, bins' error, the nearest
+chunk itself."""
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_the_squared_error_of_bins_is_the_numbers_of_a_chunk_by_w2_over_12(count
 
 
 def test_a_mixtures_loss_is_the_gaussians_density():
-    """K = 1: (1/2) ((x - mu)^2 / sigma^2 + log 2 pi sigma^2) for each number; two equal parts are as good as one."""
+    """K = 1: (1/2) ((x - mu)^2 / sigma^2 + log 2 pi sigma^2) for each number; two equal parts are as good as
+    one."""
     mixture, chunks = Mixture(1), torch.tensor([[[0.3], [-0.2]]])
     said = torch.tensor([[[7.0, 0.1, 0.4], [-3.0, 0.2, -1.0]]])
     normal = torch.distributions.Normal(said[..., 1:2], torch.nn.functional.softplus(said[..., 2:]) + 0.01)
@@ -95,7 +97,8 @@ def test_nearest_of_two_equally_far_is_their_mean():
 
 
 def test_an_actor_executes_from_the_newest_observation_on():
-    """As `Policy`: the first observation stands for those before it, rows n_obs - 1 .. n_obs - 2 + n_action are executed."""
+    """As `Policy`: the first observation stands for those before it, rows n_obs - 1 .. n_obs - 2 + n_action
+    are executed."""
     asked = []
 
     def predict(histories):

@@ -1,4 +1,5 @@
-"""benchmarks/images.py: its rows are the tables that its text names, its cells differ in what they are named for, its intervals cover."""
+"""benchmarks/images.py: its rows are the tables that its text names, its cells differ in what they are named
+for, its intervals cover."""
 
 import json
 import re

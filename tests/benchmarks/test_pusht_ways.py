@@ -44,7 +44,8 @@ def test_sides_and_commitment_of_known_paths():
 
 @pytest.mark.parametrize("numbers", [1, 2, 8, 32])
 def test_the_energy_score_of_two_ways(numbers):
-    """Truth 1/2 sqrt(D), mean sqrt(D), independent signs E sqrt(Binomial(D, 1/2)): what mixes ways loses more with every number."""
+    """Truth 1/2 sqrt(D), mean sqrt(D), independent signs E sqrt(Binomial(D, 1/2)): what mixes ways loses more
+    with every number."""
     random, shape = np.random.default_rng(0), (24, 400, numbers, 1)
     done = np.broadcast_to(random.choice([-1.0, 1.0], (400, 1, 1)), shape[1:])
     truth = np.broadcast_to(random.choice([-1.0, 1.0], (24, 400, 1, 1)), shape)
@@ -58,7 +59,8 @@ def test_the_energy_score_of_two_ways(numbers):
 
 
 def test_a_paired_interval_is_that_of_the_differences():
-    """A constant difference has no width however much both vary; the t quantile of 3 differences 0, 1, 2 is 4.303 / sqrt(3)."""
+    """A constant difference has no width however much both vary; the t quantile of 3 differences 0, 1, 2 is
+    4.303 / sqrt(3)."""
     values = np.random.default_rng(0).normal(size=50)
     assert paired_ci95(values + 0.25, values) == pytest.approx((0.25, 0.0), abs=1e-12)
     mean, half = paired_ci95(np.array([0.0, 1.0, 2.0]), np.zeros(3))

@@ -1,4 +1,5 @@
-"""The rows of benchmarks/text.py can all be asked for, and those of its tables of recall and answers be made."""
+"""The rows of benchmarks/text.py can all be asked for, and those of its tables of recall and answers be
+made."""
 
 import json
 import sys
@@ -96,8 +97,8 @@ def test_the_toys_bound_is_above_its_exact_likelihood_and_the_draws_agree(benchm
 def test_ways_of_speed_are_timed_against_the_plain_loop_and_judged_on_the_same_prompts(
     benchmark, monkeypatch
 ):
-    """The exact mode writes what the plain loop writes; a threshold of nothing commits a whole block a call, and is judged apart; what is
-    drawn is judged beside what is drawn."""
+    """The exact mode writes what the plain loop writes; a threshold of nothing commits a whole block a call,
+    and is judged apart; what is drawn is judged beside what is drawn."""
     torch.manual_seed(0)
     letters = benchmark.Letters()
     model, judge = (

@@ -18,7 +18,8 @@ URL = "https://data.example/sets/a.hdf5"
 
 
 class Server:
-    """Serves `body` under the tag; `cut` ends the connection after so many bytes; `claim` is what Content-Length says."""
+    """Serves `body` under the tag; `cut` ends the connection after so many bytes; `claim` is what
+    Content-Length says."""
 
     def __init__(self) -> None:
         self.body, self.tag, self.cut, self.claim, self.status = BODY, '"one"', None, None, 200

@@ -1,4 +1,5 @@
-"""D4RL and Minari files that are damaged, foreign or hostile: each is refused in one line, whatever is wrong with it."""
+"""D4RL and Minari files that are damaged, foreign or hostile: each is refused in one line, whatever is wrong
+with it."""
 
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def test_cut_files(kind):
 
 @pytest.mark.usefixtures("unchecked")
 def test_flipped_bytes(kind):
-    """Most flips hurt nothing that is read or only a number's value; the others are refused, and nothing else ever comes out."""
+    """Most flips hurt nothing that is read or only a number's value; the others are refused, and nothing else
+    ever comes out."""
     path, read, _ = kind
     whole, generator, refused = path.read_bytes(), np.random.default_rng(0), 0
     for k in range(400):

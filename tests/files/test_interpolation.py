@@ -1,4 +1,5 @@
-"""OmegaConf's interpolations as real-stanford/diffusion_policy writes them: resolved without running anything, or left as they were."""
+"""OmegaConf's interpolations as real-stanford/diffusion_policy writes them: resolved without running
+anything, or left as they were."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-""".npz from strangers: what is read is exact, and everything damaged or hostile is refused in one line before memory is taken."""
+""".npz from strangers: what is read is exact, and everything damaged or hostile is refused in one line before
+memory is taken."""
 
 import io
 import zipfile

@@ -1,4 +1,5 @@
-"""Plain data come back as they were; whatever would import or call something, or grow without bound, is refused and nothing runs."""
+"""Plain data come back as they were; whatever would import or call something, or grow without bound, is
+refused and nothing runs."""
 
 import io
 import pickle
@@ -165,7 +166,8 @@ def test_damaged_ones_are_refused_wherever_they_end():
 
 
 def test_an_object_that_its_part_refers_to_stands_there_as_again():
-    """child.parent = parent, parent.child = child: read as a tree, and refused unless it is said that such objects repeat."""
+    """child.parent = parent, parent.child = child: read as a tree, and refused unless it is said that such
+    objects repeat."""
     body = b"\x80\x02ca\nP\n)\x81q\x00}X\x05\x00\x00\x00childca\nC\n)\x81}X\x06\x00\x00\x00parenth\x00sbsb."
     parent = read_pickle(io.BytesIO(body), lambda _: True, repeats=lambda symbol: symbol.name == "P")
     assert parent.state["child"].state["parent"] == Again(Symbol("a", "P"))

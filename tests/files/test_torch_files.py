@@ -1,4 +1,5 @@
-"""Files of torch.save come back bit for bit in both formats; what lies about itself is refused before anything is allocated or run."""
+"""Files of torch.save come back bit for bit in both formats; what lies about itself is refused before
+anything is allocated or run."""
 
 import io
 import pickle

@@ -1,4 +1,5 @@
-"""Golden numbers: run the reference implementations on a toy network and store inputs and outputs as small .npz files beside this file.
+"""Golden numbers: run the reference implementations on a toy network and store inputs and outputs as small
+.npz files beside this file.
 
 Runs OUTSIDE the test environment (the project never depends on diffusers or k-diffusion):
 
@@ -8,10 +9,11 @@ Runs OUTSIDE the test environment (the project never depends on diffusers or k-d
     golden-env/bin/pip install --no-deps k-diffusion==0.1.1.post1 dctorch einops
     golden-env/bin/python tests/golden/make_golden.py
 
-Only public calls of the reference packages are made. Two adjustments, both for precision: diffusers keeps its tables in float32, so unless
-a file says "shipped" `alphas_cumprod` is set to the cumulative product, in float64, of the scheduler's own (float32) betas; and k-diffusion
-makes its sigmas in torch's default dtype, which is float64 here while it does so. k-diffusion's training-only imports (torchvision) are
-replaced by empty modules: `sampling` and `layers.Denoiser` never touch them.
+Only public calls of the reference packages are made. Two adjustments, both for precision: diffusers keeps its
+tables in float32, so unless a file says "shipped" `alphas_cumprod` is set to the cumulative product, in
+float64, of the scheduler's own (float32) betas; and k-diffusion makes its sigmas in torch's default dtype,
+which is float64 here while it does so. k-diffusion's training-only imports (torchvision) are replaced by
+empty modules: `sampling` and `layers.Denoiser` never touch them.
 """
 
 import sys

@@ -1,4 +1,5 @@
-"""Each image is made by numbers of its own: by its seed alone, whatever the batch, the count and what is made beside it."""
+"""Each image is made by numbers of its own: by its seed alone, whatever the batch, the count and what is made
+beside it."""
 
 from dataclasses import fields
 

@@ -1,4 +1,5 @@
-"""Classifier guidance: with an exact model of a mixture and its exact classifier, guided images are those of the class."""
+"""Classifier guidance: with an exact model of a mixture and its exact classifier, guided images are those of
+the class."""
 
 from math import log
 
@@ -82,7 +83,8 @@ def pair(steps: int = 100):
 
 
 def test_the_moved_belief_is_the_belief_of_the_class(generator):
-    """Bayes' rule at scale 1, to float32, at every time: the mixture's mean plus sigma^2 / alpha grad log p(k | x_t)."""
+    """Bayes' rule at scale 1, to float32, at every time: the mixture's mean plus sigma^2 / alpha grad log p(k
+    | x_t)."""
     model, classifier = pair()
     schedule = model.denoiser.schedule
     t = torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=torch.float64)
@@ -124,7 +126,8 @@ def test_guided_images_are_of_the_class_that_was_asked(form, solver, steps):
 
 @pytest.mark.parametrize(("form", "solver"), [("belief", "ddpm"), ("mean", "ddpm")])
 def test_a_classifier_leads_within_the_interval_alone(form, solver):
-    """Where no step falls into the interval, images are those that nothing leads; in half of it, neither these nor those fully led."""
+    """Where no step falls into the interval, images are those that nothing leads; in half of it, neither
+    these nor those fully led."""
     model, classifier = pair()
     labels = torch.tensor([0, 1]).repeat(4)
 

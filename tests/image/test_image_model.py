@@ -1,4 +1,5 @@
-"""Image models: what the network is told, what a batch holds, the loss, and images that come out right for a denoiser that is exact."""
+"""Image models: what the network is told, what a batch holds, the loss, and images that come out right for a
+denoiser that is exact."""
 
 from math import log, pi
 
@@ -207,7 +208,8 @@ def test_dropped_classes_are_told_as_none(generator):
 
 @pytest.mark.parametrize(("predicts", "factor"), [("eps", 1.0), ("v", 0.5)])
 def test_min_snr_weighs_in_output_space(predicts, factor, generator):
-    """At SNR 1 and gamma 5 the eps loss is weighed 1, the v loss 1/2, and at SNR 25 eps 1/5. Hang et al. 2023."""
+    """At SNR 1 and gamma 5 the eps loss is weighed 1, the v loss 1/2, and at SNR 25 eps 1/5. Hang et al.
+    2023."""
     model = exact("v" if predicts == "v" else "ddpm", diffusion_steps=1000)
     model.denoiser.network.weight.data.fill_(1.0)  # an error of its own
     pixels = torch.full((64, 1, 4, 4), 128, dtype=torch.uint8).numpy()
@@ -224,7 +226,8 @@ def test_min_snr_weighs_in_output_space(predicts, factor, generator):
 
 @pytest.mark.parametrize("method", ["ddpm", "iddpm"])
 def test_bits_of_gaussian_images_are_their_entropy(method):
-    """x_0 ~ N(1/2, 0.1^2) by the exact denoiser: the bound lies just above the entropy of a pixel in bins of 2 / 255."""
+    """x_0 ~ N(1/2, 0.1^2) by the exact denoiser: the bound lies just above the entropy of a pixel in bins of
+    2 / 255."""
     model = exact(method, diffusion_steps=200)
     noise = torch.randn((24, 1, 4, 4), generator=torch.Generator().manual_seed(5))
     bits = bits_per_dim(
@@ -242,7 +245,8 @@ def test_bits_of_gaussian_images_are_their_entropy(method):
 
 
 def test_the_bits_count_what_the_noisy_end_still_knows():
-    """L_T of white pixels, x_0 = 1: -log2(1 - alpha^2) / 2; of grey ones, x_0 = 0: alpha^2 less, and next to nothing."""
+    """L_T of white pixels, x_0 = 1: -log2(1 - alpha^2) / 2; of grey ones, x_0 = 0: alpha^2 less, and next to
+    nothing."""
     model = exact("ddpm", diffusion_steps=30)
     alpha = model.denoiser.schedule.alpha(torch.ones(1, dtype=torch.float64))
     white, grey = (
@@ -258,7 +262,8 @@ def test_the_bits_count_what_the_noisy_end_still_knows():
 
 
 def test_the_bounds_loss_with_importance_sampling_estimates_the_bound():
-    """L_vlb over many batches is bits a dimension without the prior, with even times and, after the warm-up, with preferred ones."""
+    """L_vlb over many batches is bits a dimension without the prior, with even times and, after the warm-up,
+    with preferred ones."""
     model = exact("iddpm", diffusion_steps=20)
     pixels = pixels_of(0.5 + 0.1 * torch.randn((64, 1, 4, 4), generator=torch.Generator().manual_seed(5)))
     labels = torch.ones(64, dtype=torch.long)

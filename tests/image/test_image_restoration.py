@@ -1,4 +1,5 @@
-"""Measurements: every operator's closed form against its matrix, exact posteriors, and pictures that come back."""
+"""Measurements: every operator's closed form against its matrix, exact posteriors, and pictures that come
+back."""
 
 from itertools import pairwise
 
@@ -66,7 +67,8 @@ def test_what_the_operators_do():
 
 
 def test_a_blurred_point_is_a_gaussian():
-    """exp(-r^2 / (2 d^2)) / (2 pi d^2), far from the edges; the transform of the continuous one is cut at the grid's frequencies: 1e-6."""
+    """exp(-r^2 / (2 d^2)) / (2 pi d^2), far from the edges; the transform of the continuous one is cut at the
+    grid's frequencies: 1e-6."""
     point, d = torch.zeros((1, 1, 32, 32), dtype=torch.float64), 2.0
     point[..., 16, 16] = 1.0
     r = torch.arange(32, dtype=torch.float64) - 16
@@ -76,7 +78,8 @@ def test_a_blurred_point_is_a_gaussian():
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_steered_belief_is_the_posterior(name, generator):
-    """The belief N(mean, r^2 I), conditioned on y = A x_0 + noise: mean + r^2 A' (A A' r^2 + noise^2)^-1 (y - A mean), exactly."""
+    """The belief N(mean, r^2 I), conditioned on y = A x_0 + noise: mean + r^2 A' (A A' r^2 + noise^2)^-1 (y -
+    A mean), exactly."""
     prior, operator, a = Smooth(), OPERATORS[name], matrix(OPERATORS[name])
     x, t = (
         torch.randn((1, 1, 4, 4), generator=generator, dtype=torch.float64),
@@ -151,7 +154,8 @@ def test_restored_images_are_samples_of_the_posterior(name):
 
 
 def test_known_pixels_are_exact_and_the_others_are_made_up():
-    """RePaint with jumps, on independent pixels: known ones to the level, unknown ones of the prior's mean and deviation."""
+    """RePaint with jumps, on independent pixels: known ones to the level, unknown ones of the prior's mean
+    and deviation."""
     model = smooth_model()
     value = torch.full((150, 1, 4, 4), 0.4)
     known = KNOWN.expand(150, 1, 4, 4)
@@ -175,7 +179,8 @@ def test_known_pixels_are_exact_and_the_others_are_made_up():
 
 @pytest.mark.parametrize("solver", ["ddpm", "dpmpp"])
 def test_image_to_image_keeps_as_much_as_its_strength_leaves(solver):
-    """Of N(0, d^2) pixels, x_0 noised to t and drawn again from p(x_0 | x_t): correlation alpha^2 d^2 / (alpha^2 d^2 + sigma^2)."""
+    """Of N(0, d^2) pixels, x_0 noised to t and drawn again from p(x_0 | x_t): correlation alpha^2 d^2 /
+    (alpha^2 d^2 + sigma^2)."""
     model = smooth_model()
     begin = PRIOR * torch.randn((200, 1, 4, 4), generator=torch.Generator().manual_seed(2)).clamp(-1.9, 1.9)
     kept = []
@@ -201,7 +206,8 @@ def test_image_to_image_keeps_as_much_as_its_strength_leaves(solver):
     ("solver", "begins"), [("ddim", 0.52), ("ddpm", 0.52), ("dpmpp", 0.512), ("heun", 0.512)]
 )
 def test_image_to_image_begins_at_its_strength_however_few_the_steps(solver, begins):
-    """Of a table of 25 steps ddim and ddpm begin at the nearest entry, 13; the times after it fall, and the last is the grid's."""
+    """Of a table of 25 steps ddim and ddpm begin at the nearest entry, 13; the times after it fall, and the
+    last is the grid's."""
     model, seen = smooth_model(25), []
     begin = Given(begin=torch.zeros(2, 1, 4, 4))
     for steps in (1, 2, 5, 25):

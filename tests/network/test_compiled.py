@@ -1,4 +1,5 @@
-"""The faster of a function and its compilation is chosen once for each shape; without a compiler it is the function."""
+"""The faster of a function and its compilation is chosen once for each shape; without a compiler it is the
+function."""
 
 import torch
 

@@ -1,4 +1,5 @@
-"""A fast layout is the network of the weights as they are now, however they were changed, copied or saved; a trace has no frozen time."""
+"""A fast layout is the network of the weights as they are now, however they were changed, copied or saved; a
+trace has no frozen time."""
 
 import copy
 import io

@@ -1,4 +1,5 @@
-"""LoRA: nothing changes at first, the formula, merging and unmerging, gradients, and PEFT's layout both ways."""
+"""LoRA: nothing changes at first, the formula, merging and unmerging, gradients, and PEFT's layout both
+ways."""
 
 import json
 
@@ -83,7 +84,8 @@ def test_bfloat16_bases_take_float32_matrices():
 
 
 def test_pefts_layout_is_written_and_read(tmp_path):
-    """Names and shapes as PEFT has them for LLaDA's own class: `base_model.model.` before the module's path, A (r, in), B (out, r)."""
+    """Names and shapes as PEFT has them for LLaDA's own class: `base_model.model.` before the module's path,
+    A (r, in), B (out, r)."""
     net, other = network(), network()
     parts = add_lora(net, LoRA(2, 6.0, ("v_proj", "ff_out")))
     changed(net)

@@ -1,4 +1,5 @@
-"""Plans asked for by their return: ranks, what the network is told, classifier-free guidance, and a toy whose answer is known."""
+"""Plans asked for by their return: ranks, what the network is told, classifier-free guidance, and a toy whose
+answer is known."""
 
 from statistics import NormalDist
 
@@ -47,7 +48,8 @@ def test_guidance_goes_from_plans_of_any_return_towards_the_asked(scale, expecte
 
 
 def test_a_planner_that_asks_for_nothing_says_so():
-    """A network that is told returns learned silence as (0, 0), never as no condition at all; a scale's rule listens to the same."""
+    """A network that is told returns learned silence as (0, 0), never as no condition at all; a scale's rule
+    listens to the same."""
     model = TrajectoryModel(SHAPE, Told())
     model.normalization.least.fill_(-1e3)
     model.normalization.most.fill_(1e3)
@@ -62,7 +64,8 @@ def test_a_planner_that_asks_for_nothing_says_so():
 
 
 def test_asked_plans_are_those_that_followed_such_returns():
-    """Actions are standard normal and the return is the action: of rank u it is the normal quantile of u, and untold its mean is 0."""
+    """Actions are standard normal and the return is the action: of rank u it is the normal quantile of u, and
+    untold its mean is 0."""
     generator = np.random.default_rng(0)
     actions = generator.normal(size=(4096, 1)).astype(np.float32)
     episodes = Episodes(

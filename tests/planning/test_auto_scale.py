@@ -24,7 +24,8 @@ def model() -> TrajectoryModel:
 
 
 def test_surprise_is_the_expected_squared_error_in_closed_form():
-    """For x = c: ((g alpha - 1) c)^2 + (g sigma)^2 with g the gain of the belief, averaged over levels; nothing at known numbers."""
+    """For x = c: ((g alpha - 1) c)^2 + (g sigma)^2 with g the gain of the belief, averaged over levels;
+    nothing at known numbers."""
     made, c = model(), 1.5
     found = surprise(made, torch.full((20_000, 4, 3), c)).mean()
     expected = 0.0

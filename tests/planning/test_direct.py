@@ -9,7 +9,8 @@ from unveil.planning.direct_trips import direct_windows
 
 
 def wanderer(steps: int, seed: int) -> Episodes:
-    """A point on [0, 10] that walks 0.1 a step to one random goal after another; its goals are not recorded."""
+    """A point on [0, 10] that walks 0.1 a step to one random goal after another; its goals are not
+    recorded."""
     rng = np.random.default_rng(seed)
     place, goal, places = 5.0, 5.0, []
     for _ in range(steps):

@@ -1,4 +1,5 @@
-"""What a planner shows as its model is what acts: training, loading or scaling its weights changes the next plan."""
+"""What a planner shows as its model is what acts: training, loading or scaling its weights changes the next
+plan."""
 
 import numpy as np
 import pytest

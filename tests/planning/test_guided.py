@@ -1,4 +1,5 @@
-"""Planning with a value: the three forms against their formulas, known first states, selection, warm starts."""
+"""Planning with a value: the three forms against their formulas, known first states, selection, warm
+starts."""
 
 from itertools import pairwise
 
@@ -25,7 +26,8 @@ SCHEDULE = tabulated(cosine_betas(STEPS))
 
 
 class Analytic(torch.nn.Module):
-    """Network of the exact belief about x_0 ~ N(m, 1): mean = m + alpha (x_t - alpha m), as alpha^2 + sigma^2 = 1."""
+    """Network of the exact belief about x_0 ~ N(m, 1): mean = m + alpha (x_t - alpha m), as alpha^2 + sigma^2
+    = 1."""
 
     def __init__(self, mean: float) -> None:
         super().__init__()
@@ -94,7 +96,8 @@ def test_the_belief_is_shifted_up_to_its_time_and_not_above():
 
 
 def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
-    """The expectation of x obeys E[x_s] = (w_t + w_0 alpha_t) E[x_t] + variance * 0.5 alpha_t, which falls short of Bayes' 0.5."""
+    """The expectation of x obeys E[x_s] = (w_t + w_0 alpha_t) E[x_t] + variance * 0.5 alpha_t, which falls
+    short of Bayes' 0.5."""
     expected = 0.0
     times = uniform(STEPS)
     for t, s in pairwise(times):
@@ -108,7 +111,8 @@ def test_a_shift_of_each_steps_mean_adds_its_variance_times_the_gradient():
 
 
 def test_ascent_adds_the_scaled_gradient_before_each_step_where_it_may():
-    """x moves by scale * variance(i) * gradient, `steps` times, at each step number i >= stop, and nowhere else."""
+    """x moves by scale * variance(i) * gradient, `steps` times, at each step number i >= stop, and nowhere
+    else."""
     moved = []
 
     def slope(x, t):
@@ -132,7 +136,8 @@ def test_ascent_adds_the_scaled_gradient_before_each_step_where_it_may():
 
 
 def test_an_ascent_puts_known_numbers_back_after_each_of_its_steps():
-    """The slope of x_0 x_1 is the other number: with x_0 known to be 2, x_1 rises by 0.1 * 2 each time and x_0 stays, seen and left."""
+    """The slope of x_0 x_1 is the other number: with x_0 known to be 2, x_1 rises by 0.1 * 2 each time and
+    x_0 stays, seen and left."""
     seen = []
 
     def product(x, t):
@@ -203,7 +208,8 @@ def test_a_weighted_mean_goes_from_the_plain_mean_to_the_best():
 
 
 def test_an_anchored_mean_is_the_beliefs_where_values_say_nothing_and_has_less_variance_where_they_do():
-    """By the score "first action" x_0 ~ N(0.3, 1); the weighted mean lies above it, anchored or not, but anchored it varies less."""
+    """By the score "first action" x_0 ~ N(0.3, 1); the weighted mean lies above it, anchored or not, but
+    anchored it varies less."""
     observations = np.tile([1.0, 25.0], (3000, 1))
 
     def first_actions(sharpness: float, anchored: bool) -> torch.Tensor:
@@ -236,7 +242,8 @@ def test_warm_starts_take_fewer_steps_from_the_last_plan_and_reset_forgets_it():
 
 
 def test_a_warm_start_without_noise_left_is_the_last_plan_moved_on():
-    """At the smallest noise level the new plan is near the old one, one row on; rows after the first keep their order."""
+    """At the smallest noise level the new plan is near the old one, one row on; rows after the first keep
+    their order."""
     made = planner(GuidedSettings(candidates=1, steps=200, warm_steps=1))
     observation = np.array([[1.0, 25.0]])
     made.act(observation)
@@ -246,8 +253,9 @@ def test_a_warm_start_without_noise_left_is_the_last_plan_moved_on():
 
 
 def test_a_warm_start_begins_from_the_last_plan_moved_on_and_noised_to_its_own_level():
-    """Without noise (temperature 0) the first state of three steps of ten is alpha(0.3) times the last plan, of each episode its own, one
-    row on with its last row repeated; with noise it has the deviation sigma(0.3)."""
+    """Without noise (temperature 0) the first state of three steps of ten is alpha(0.3) times the last plan,
+    of each episode its own, one row on with its last row repeated; with noise it has the deviation
+    sigma(0.3)."""
     observations = np.array([[1.0, 25.0], [3.0, 12.0]])
     t = torch.tensor(0.3, dtype=torch.float64)
     alpha, sigma = float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))
@@ -468,7 +476,8 @@ def streams(form: str, warm: int | None = None, rows: int = 1024) -> GuidedPlann
 @pytest.mark.parametrize("form", NOISY)
 @pytest.mark.parametrize("warm", [None, 2])
 def test_an_episodes_actions_do_not_depend_on_those_beside_it(form, warm):
-    """Three decisions of three episodes: together, in batches of one, one after the other, and with one that is left out."""
+    """Three decisions of three episodes: together, in batches of one, one after the other, and with one that
+    is left out."""
     together = streams(form, warm)
     expected = np.stack([together.act(STATES + step) for step in range(3)])
     assert len({*expected.ravel().round(4)}) > 3, "all noise is not the same"
@@ -602,7 +611,8 @@ def test_a_steering_cost_that_is_too_strong_or_not_finite_is_named(jacobian):
 
 
 def test_a_cost_in_raw_units_moves_the_plans_it_costs_and_composes_with_any_form():
-    """0.5 (x - c)^2 / v of one raw number: the exact posterior of a Gaussian, N(0, 1) normalised, where the belief is exact."""
+    """0.5 (x - c)^2 / v of one raw number: the exact posterior of a Gaussian, N(0, 1) normalised, where the
+    belief is exact."""
     made = model()
     half = 10.0  # the second observation's: 10 .. 30 in raw units is -1 .. 1
 

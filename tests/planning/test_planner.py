@@ -1,4 +1,5 @@
-"""The planner with its packaged weights: known positions, horizons, budgets, determinism, errors, and driving."""
+"""The planner with its packaged weights: known positions, horizons, budgets, determinism, errors, and
+driving."""
 
 from dataclasses import fields
 from types import SimpleNamespace
@@ -81,7 +82,8 @@ def test_seeds_decide_and_seeds_differ():
 
 
 def test_a_budget_buys_steps_and_candidates(monkeypatch):
-    """On a clock that only the network moves, by 1 ms a path and call: what the budget holds; it is measured once."""
+    """On a clock that only the network moves, by 1 ms a path and call: what the budget holds; it is measured
+    once."""
     now, calls = [0.0], []
     planner = unveil.load("maze-large", device="cpu")
 

@@ -77,7 +77,8 @@ def test_the_inverse_dynamics_see_pairs_of_observations_and_no_padding():
 
 
 def test_the_inverse_dynamics_see_the_earlier_observation_first():
-    """An inverse that says the earlier observation's first number is right where actions are that, and wrong where they are the later's."""
+    """An inverse that says the earlier observation's first number is right where actions are that, and wrong
+    where they are the later's."""
     shape = TrajectoryShape(4, 10, actions=1, observations=2, inverse=True)
     model, drawn = TrajectoryModel(shape, Zero()), batch()
     drawn = drawn._replace(noise=drawn.noise[..., 1:])

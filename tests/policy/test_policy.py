@@ -1,4 +1,5 @@
-"""A policy's queue, its histories, what it executes of a chunk, and its samples against a conjugate Gaussian."""
+"""A policy's queue, its histories, what it executes of a chunk, and its samples against a conjugate
+Gaussian."""
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from unveil.sampling.guidance import costing
 
 
 class Counting(nn.Module):
-    """Says x_0 = (what was seen last, or mean of all seen, plus the row's number) in a way that shows which rows were executed."""
+    """Says x_0 = (what was seen last, or mean of all seen, plus the row's number) in a way that shows which
+    rows were executed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,8 +128,9 @@ def test_samples_have_the_conditional_mean_and_deviation(predicts, solver, steps
 
 
 class Joint(nn.Module):
-    """The exact belief about rows (a_i, o_i), where all a_i are N(o, s^2) and later o_i N(-o, s^2), given the newest known o, read where
-    it is inpainted. What it says of known rows is nonsense, and every x is kept."""
+    """The exact belief about rows (a_i, o_i), where all a_i are N(o, s^2) and later o_i N(-o, s^2), given the
+    newest known o, read where it is inpainted. What it says of known rows is nonsense, and every x is
+    kept."""
 
     def __init__(self, shape: PolicyShape, deviation: float) -> None:
         super().__init__()
@@ -191,7 +194,8 @@ def test_the_seed_decides_and_wrong_observations_are_refused():
 
 
 class Continues(nn.Module):
-    """Exact for constant chunks whose first actions are known: says in all rows what it is told is known, and there sees in x; else 0."""
+    """Exact for constant chunks whose first actions are known: says in all rows what it is told is known, and
+    there sees in x; else 0."""
 
     def __init__(self, shape: PolicyShape) -> None:
         super().__init__()
@@ -210,7 +214,8 @@ class Continues(nn.Module):
 
 @pytest.mark.parametrize("tokens", [False, True])
 def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
-    """Rows one too early or late would average the noise of an unknown row in; noised known rows (`Replace`) would, too."""
+    """Rows one too early or late would average the noise of an unknown row in; noised known rows (`Replace`)
+    would, too."""
     shape = PolicyShape(3, 1, 2, 8, 4, predicts="x0", condition="tokens" if tokens else "film", prefix=3)
     model = PolicyModel(shape, Continues(shape))
     model.acted.learn(np.array([[100.0], [300.0]], np.float32), "limits")
@@ -229,7 +234,8 @@ def test_known_actions_stay_and_the_others_are_drawn_given_them(tokens):
 
 @pytest.mark.parametrize("jacobian", [True, False])
 def test_a_cost_in_the_datas_units_moves_the_actions_down_its_gradient(jacobian):
-    """N(o, 1 / 4^2) with the cost k/2 (a - goal)^2: at a small scale the mean moves by variance * k * (goal - o) to first order."""
+    """N(o, 1 / 4^2) with the cost k/2 (a - goal)^2: at a small scale the mean moves by variance * k * (goal -
+    o) to first order."""
     shape = PolicyShape(1, 1, 1, 4, 4, predicts="eps")
     model = PolicyModel(shape, Conjugate(shape, 0.25))
     model.acted.learn(np.array([[0.0], [10.0]], np.float32), "limits")
@@ -255,7 +261,8 @@ def drawing(count=1, **more):
 
 @pytest.mark.parametrize("real_time", [False, True])
 def test_an_environments_actions_do_not_depend_on_those_beside_it(real_time):
-    """Environment i has the seed of the first + i, whoever else is there and whoever else decides in the same call."""
+    """Environment i has the seed of the first + i, whoever else is there and whoever else decides in the same
+    call."""
 
     def acted(seed, count, anew=()):
         policy = drawing(seed=seed)
@@ -292,7 +299,8 @@ def test_a_longer_episode_beside_goes_on_with_its_own_noise():
 
 @pytest.mark.parametrize("real_time", [False, True])
 def test_recorded_noise_is_where_a_decision_begins_whatever_the_temperature(real_time):
-    """DDIM is a function of its noise: as (mean + deviation * noise), since the belief of a Gaussian is exact in many steps."""
+    """DDIM is a function of its noise: as (mean + deviation * noise), since the belief of a Gaussian is exact
+    in many steps."""
     shape = PolicyShape(1, 1, 1, 4, 4)
     model = PolicyModel(shape, Conjugate(shape, 0.25))
     noise = np.random.default_rng(0).standard_normal((3, 4, 1)).clip(-2, 2)

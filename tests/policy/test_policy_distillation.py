@@ -1,4 +1,5 @@
-"""A student of a policy whose flow is known: what its loss compares, and chunks in one call that the teacher takes many for."""
+"""A student of a policy whose flow is known: what its loss compares, and chunks in one call that the teacher
+takes many for."""
 
 from copy import deepcopy
 
@@ -46,7 +47,8 @@ def at_positions(windows, positions):
 
 
 def test_the_loss_compares_with_the_teachers_end_and_leaves_known_actions_out():
-    """The teacher believes 0.7 all the way, and so ends there: a student that says 0.7 has no loss, whatever is known."""
+    """The teacher believes 0.7 all the way, and so ends there: a student that says 0.7 has no loss, whatever
+    is known."""
     shape, batch = PolicyShape(1, 1, 2, 8, 4, 50, "x0", prefix=3), batch_of()
     for value, expected in ((0.7, 0.0), (0.5, 0.2)):
         loss, _ = student_loss(PolicyModel(shape, Says(0.7)), 5)(PolicyModel(shape, Says(value)), batch)
@@ -95,7 +97,8 @@ def test_a_student_is_shown_states_of_the_teachers_way_with_their_times_and_obse
 
 
 def told_by(how):
-    """A policy of observations (2, 3), with weights that are no longer the initial ones, and windows for it."""
+    """A policy of observations (2, 3), with weights that are no longer the initial ones, and windows for
+    it."""
     torch.manual_seed(0)
     generator, parts, size = torch.Generator().manual_seed(0), (), 3
     if how == "pixels":
@@ -123,7 +126,8 @@ def told_by(how):
 
 @pytest.mark.parametrize("how", ["film", "tokens", "pixels", "inpainting"])
 def test_a_student_with_its_teachers_weights_has_learned_a_trajectory_of_one_step(how):
-    """However both are told: its end is the teacher's belief. What another environment observed says something else."""
+    """However both are told: its end is the teacher's belief. What another environment observed says
+    something else."""
     teacher, windows = told_by(how)
     student, loss = deepcopy(teacher), student_loss(teacher, 1)
     batch = StudentBatch(

@@ -1,4 +1,5 @@
-"""The loss of a policy against its formula, batches that depend on the generator alone, and a policy that learns to follow a rule."""
+"""The loss of a policy against its formula, batches that depend on the generator alone, and a policy that
+learns to follow a rule."""
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ class Nothing(nn.Module):
 
 
 def wave(episodes=12, length=40, seed=0):
-    """Two observations o, and the action 100 + 50 (o_0 - o_1) of the same row; episodes are slow random waves."""
+    """Two observations o, and the action 100 + 50 (o_0 - o_1) of the same row; episodes are slow random
+    waves."""
     rng = np.random.default_rng(seed)
     time = np.arange(length)[:, None]
     seen = np.concatenate([np.sin(0.1 * time + rng.uniform(0, 6, 2)) for _ in range(episodes)]).astype(
@@ -123,7 +125,8 @@ def test_batches_depend_on_the_generator_alone():
 
 
 def test_pictures_stay_bytes_follow_the_numbers_and_are_cut_by_the_seed_alone(generator):
-    """Channels before rows and columns, scaled to [-1, 1]; without crops, as when acting, the middle is cut."""
+    """Channels before rows and columns, scaled to [-1, 1]; without crops, as when acting, the middle is
+    cut."""
     _, seen, actions = wave(2, 40)
     pixels = torch.randint(256, (80, 40, 44, 3), generator=generator, dtype=torch.uint8).numpy()
     chunks = Chunks(seen, actions, np.array([40, 80]), 2, 8, 4, pixels)
@@ -164,7 +167,8 @@ def test_dropout_depends_on_the_batch_alone(generator):
 
 @pytest.mark.parametrize("network", ["cnn", "transformer"])
 def test_it_learns_what_to_do_from_what_it_sees(network, tmp_path):
-    """Told another row's observation, or the actions in other units, its error would be that of a guess, 41."""
+    """Told another row's observation, or the actions in other units, its error would be that of a guess,
+    41."""
     chunks, seen, actions = wave()
     torch.manual_seed(0)
     shape = PolicyShape(2, 1, 2, 8, 4, 20, "x0", condition="tokens" if network == "transformer" else "film")

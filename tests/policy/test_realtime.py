@@ -1,4 +1,5 @@
-"""Who carries out what and when under a delay, what the next chunk knows of it, and the pull of real-time chunking against its formula."""
+"""Who carries out what and when under a delay, what the next chunk knows of it, and the pull of real-time
+chunking against its formula."""
 
 import threading
 
@@ -23,7 +24,8 @@ METHODS = ("wait", "naive", "prefix", "soft", "hard")
 
 
 class Clock(nn.Module):
-    """Says 0.01 (the step seen last + the row - first), so that an action says for which step it was meant."""
+    """Says 0.01 (the step seen last + the row - first), so that an action says for which step it was
+    meant."""
 
     def forward(self, x, time, cond=None):
         rows = torch.arange(x.shape[1], dtype=x.dtype)[None, :, None]
@@ -153,7 +155,8 @@ def test_a_new_episode_does_not_carry_out_what_was_computed_for_the_last():
 
 
 def test_soft_weights_are_the_published_ones():
-    """Black et al. 2025, eq. 5: 1 during the delay, a decay to the last common action, 0 where the last chunk has ended."""
+    """Black et al. 2025, eq. 5: 1 during the delay, a decay to the last common action, 0 where the last chunk
+    has ended."""
     weights = soft_weights(15, 3, 6)
     c = np.array([(9 - i) / 7 for i in range(3, 9)])
     np.testing.assert_allclose(weights[:3], 1.0)
@@ -165,7 +168,8 @@ def test_soft_weights_are_the_published_ones():
 
 @pytest.mark.parametrize("most", [5.0, 0.3])
 def test_with_flow_matching_the_pull_is_real_time_chunkings(most, generator):
-    """v + min(beta, (1 - tau) / (tau r^2)) J^T W (target - mean), for a belief with a full Jacobian; `most` small is its cap."""
+    """v + min(beta, (1 - tau) / (tau r^2)) J^T W (target - mean), for a belief with a full Jacobian; `most`
+    small is its cap."""
     matrix = 0.3 * torch.randn((5, 5), generator=generator, dtype=torch.float64)
 
     def belief(x, t):
@@ -188,7 +192,8 @@ def test_with_flow_matching_the_pull_is_real_time_chunkings(most, generator):
 
 @pytest.mark.parametrize("schedule", [Flow(), Cosine()])
 def test_with_independent_normal_actions_full_weight_is_exact_and_none_leaves_them(schedule, generator):
-    """N(0, 1): mean' = target where w = 1, the posterior of an exact measurement; (1 - w) mean + w target in between."""
+    """N(0, 1): mean' = target where w = 1, the posterior of an exact measurement; (1 - w) mean + w target in
+    between."""
     x, target = torch.randn((2, 3, 4, 2), generator=generator, dtype=torch.float64)
     weights, t = (
         torch.tensor([1.0, 0.4, 0.0, 0.0], dtype=torch.float64),
@@ -204,7 +209,8 @@ def test_with_independent_normal_actions_full_weight_is_exact_and_none_leaves_th
 
 
 def test_actions_after_the_delay_are_pulled_towards_their_conditional_mean(generator):
-    """A correlated Gaussian: what is not weighted moves with what is. A pull that forgot the Jacobian would leave it; the sign shows."""
+    """A correlated Gaussian: what is not weighted moves with what is. A pull that forgot the Jacobian would
+    leave it; the sign shows."""
     schedule, rows = Cosine(), torch.arange(6)
     covariance = 0.9 ** (rows[:, None] - rows).abs().double()
 
@@ -259,7 +265,8 @@ class Small(nn.Module):
 
 
 def test_a_trained_prefix_commits_where_two_ways_are_equally_good():
-    """Episodes go left or right, which no observation tells: an uninformed chunk changes its mind half the time, an informed one not."""
+    """Episodes go left or right, which no observation tells: an uninformed chunk changes its mind half the
+    time, an informed one not."""
     rng = np.random.default_rng(0)
     actions = np.repeat(rng.choice([-1.0, 1.0], 40), 20)[:, None].astype(np.float32)
     chunks = Chunks(np.zeros_like(actions), actions, 20 * np.arange(1, 41), 1, 8, 4)

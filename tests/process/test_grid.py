@@ -73,7 +73,8 @@ def test_quadratic_times_are_ddims():
 
 
 def test_respacing_by_text_is_improved_diffusions():
-    """space_timesteps(10, "ddim5") = {0, 2, 4, 6, 8}, (1000, "ddim25") every 40th; (10, "2,3") as its counts."""
+    """space_timesteps(10, "ddim5") = {0, 2, 4, 6, 8}, (1000, "ddim25") every 40th; (10, "2,3") as its
+    counts."""
     assert (respaced_by(10, "ddim5") * 10).round().tolist() == [9, 7, 5, 3, 1, 0]
     assert (strided(1000, 25) * 1000).round().tolist() == [*range(961, 0, -40), 0]
     torch.testing.assert_close(respaced_by(10, "2,3"), respaced(10, (2, 3)), rtol=0, atol=0)

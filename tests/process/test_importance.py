@@ -1,4 +1,5 @@
-"""Importance sampling of times: even until ten losses of each are known, then in proportion to their root mean square, never biased."""
+"""Importance sampling of times: even until ten losses of each are known, then in proportion to their root
+mean square, never biased."""
 
 import pytest
 import torch

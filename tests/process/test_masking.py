@@ -1,4 +1,5 @@
-"""Masking has its exact marginals, and both forms of the bound are what full enumeration says they must be."""
+"""Masking has its exact marginals, and both forms of the bound are what full enumeration says they must
+be."""
 
 from itertools import combinations, permutations, product
 from math import comb, log
@@ -26,7 +27,8 @@ MASK, WORDS, LENGTH = 3, 3, 4
 
 
 class Table(nn.Module):
-    """Logits for every one of the 4^4 partly masked sequences, random: an arbitrary model that is no consistent joint distribution."""
+    """Logits for every one of the 4^4 partly masked sequences, random: an arbitrary model that is no
+    consistent joint distribution."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -99,7 +101,8 @@ def any_order_nats(table: Table, word) -> float:
 
 
 def one_over_t_nats(table: Table, word, schedule) -> float:
-    """The integral over t of rate(t) * the expected sum over masked positions, over all 2^4 masks; t by Gauss-Legendre."""
+    """The integral over t of rate(t) * the expected sum over masked positions, over all 2^4 masks; t by
+    Gauss-Legendre."""
     import numpy as np
 
     nodes, weights = np.polynomial.legendre.leggauss(40)
@@ -116,7 +119,8 @@ def one_over_t_nats(table: Table, word, schedule) -> float:
 
 @pytest.mark.parametrize("word", [(0, 1, 2, 0), (2, 2, 1, 1)])
 def test_both_forms_are_any_order_autoregression_and_bound_the_exact_likelihood(word):
-    """t-form under two schedules = l-form = mean over orders >= -log of the mean probability over orders, all by enumeration."""
+    """t-form under two schedules = l-form = mean over orders >= -log of the mean probability over orders, all
+    by enumeration."""
     table = Table()
     denoiser = MaskedDenoiser(table, Flow(), MASK)
     orders = any_order_nats(table, word)
@@ -140,7 +144,8 @@ def test_both_forms_are_any_order_autoregression_and_bound_the_exact_likelihood(
 
 
 def test_the_model_is_a_distribution_over_words():
-    """What first-hitting samples from: summed over all words, the mean over orders of the path probabilities is 1."""
+    """What first-hitting samples from: summed over all words, the mean over orders of the path probabilities
+    is 1."""
     table, total = Table(), 0.0
     for word in product(range(WORDS), repeat=LENGTH):
         for order in ((0, 1, 2, 3), (2, 0, 3, 1)):

@@ -151,7 +151,8 @@ def test_discretized_likelihood_is_a_distribution_over_the_256_levels():
 
 @pytest.mark.parametrize("schedule", ALL, ids=NAMES)
 def test_a_term_of_the_bound_is_a_weighted_error_of_x_0(schedule, generator):
-    """docs/theory.md (6.3): with variance beta-tilde a term is (SNR(s) - SNR(t)) / 2 (x_0 - m)^2, here in bits."""
+    """docs/theory.md (6.3): with variance beta-tilde a term is (SNR(s) - SNR(t)) / 2 (x_0 - m)^2, here in
+    bits."""
     t, s = torch.tensor([0.9, 0.5], dtype=torch.float64), torch.tensor([0.4, 0.45], dtype=torch.float64)
     x_0, x_t, belief = (draws(generator, 2, 3) for _ in range(3))
     snr_t, snr_s = ((schedule.alpha(u) / schedule.sigma(u)) ** 2 for u in (t, s))
@@ -176,7 +177,8 @@ def bound_of_a_perfect_denoiser(steps: int, deviation: float, width: float, gene
 
 
 def test_the_bound_of_a_perfect_denoiser_approaches_the_entropy(generator):
-    """Sum of bound_term -> -log p(x_0) from above, its gap shrinking as 1 / T. Any wrong mean, variance or index leaves a gap."""
+    """Sum of bound_term -> -log p(x_0) from above, its gap shrinking as 1 / T. Any wrong mean, variance or
+    index leaves a gap."""
     deviation, width = 0.2, 2 / 255
     entropy = 0.5 * math.log2(2 * math.pi * math.e * deviation**2) - math.log2(width)
     coarse, fine = (bound_of_a_perfect_denoiser(n, deviation, width, generator) - entropy for n in (75, 300))
@@ -191,9 +193,11 @@ def noisy_end(schedule, x_0: float) -> float:
 
 
 def test_the_noisy_end_costs_what_the_papers_say():
-    """L_T: about 1e-5 bits a dimension with DDPM's table (Ho et al. 2020, section 4), and less with a cosine of as many steps.
+    """L_T: about 1e-5 bits a dimension with DDPM's table (Ho et al. 2020, section 4), and less with a cosine
+    of as many steps.
 
-    For x_0^2 = 1 the two parts in alpha cancel and -log(1 - alpha^2) / 2 is left; 0.27 is about the mean square of CIFAR-10's pixels.
+    For x_0^2 = 1 the two parts in alpha cancel and -log(1 - alpha^2) / 2 is left; 0.27 is about the mean
+    square of CIFAR-10's pixels.
     """
     linear = tabulated(linear_betas())
     alpha_bar = float(sum(torch.log1p(-torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))).exp())
@@ -275,13 +279,15 @@ def test_the_bound_alone_teaches_mean_and_variance_and_is_the_hybrids_second_ter
     torch.testing.assert_close(bound, hybrid - simple, rtol=1e-9, atol=1e-9)
     fixed = GaussianDenoiser(Constant(0.2), schedule, eps)
     (slope,) = torch.autograd.grad(bound_loss(fixed, x_0, t, s, noise)[1:].sum(), fixed.network.value)
-    # beta fixed: d/dF of sum (x_0 weight)^2 (belief - x_0)^2 / (2 beta) = weight * sum (F - noise), weight > 0
+    # beta fixed: d/dF of sum (x_0 weight)^2 (belief - x_0)^2 / (2 beta) = weight * sum (F - noise), weight >
+    # 0
     share = [float((0.2 - noise[i]).mean()) * bound_weight(schedule, t[i], s[i]) for i in range(1, 6)]
     assert float(slope) == pytest.approx(sum(share), rel=1e-6)
 
 
 def bound_weight(schedule, t, s) -> float:
-    """beta^2 / (beta_variance alpha_ts^2 sigma_t^2) / ln 2: the weight of the eps error in the bound. Ho et al. 2020, eq. 12, times 2."""
+    """beta^2 / (beta_variance alpha_ts^2 sigma_t^2) / ln 2: the weight of the eps error in the bound. Ho et
+    al. 2020, eq. 12, times 2."""
     ratio = float(schedule.alpha(t) / schedule.alpha(s))
     beta = 1.0 - ratio**2
     return beta**2 / (beta * ratio**2 * float(schedule.sigma(t)) ** 2) / math.log(2.0)

@@ -1,4 +1,5 @@
-"""A checkpoint begins to load at once, however large it is, and what is read is verified once, bit for bit."""
+"""A checkpoint begins to load at once, however large it is, and what is read is verified once, bit for
+bit."""
 
 import json
 import struct

@@ -1,4 +1,5 @@
-"""Off a terminal: a line with the place, the loss, the rate and the time that is left, not more often than every 10 s."""
+"""Off a terminal: a line with the place, the loss, the rate and the time that is left, not more often than
+every 10 s."""
 
 from types import SimpleNamespace
 

@@ -40,7 +40,8 @@ def test_a_run_that_began_and_a_folder_with_other_files_go_on(tmp_path):
 
 
 def test_a_run_of_before_resumes_under_the_old_names_and_without_the_newer_flags(tmp_path):
-    """Older versions decided AdamW's betas, clipping and warm-up by network and preset; what they did write still counts."""
+    """Older versions decided AdamW's betas, clipping and warm-up by network and preset; what they did write
+    still counts."""
     config = changed(TrainPushT(), adam_betas=(0.9, 0.95), warmup=0)
     described = as_json(flat(config) | {"recipe": "pusht"})
     newer = ("adam_betas", "clip", "final_fraction", "accumulate", "compile", "sample_every")

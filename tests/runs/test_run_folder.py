@@ -1,4 +1,5 @@
-"""What all trainings share: memory that is refused before it is taken, runs that go on, folders that are no place to look."""
+"""What all trainings share: memory that is refused before it is taken, runs that go on, folders that are no
+place to look."""
 
 import json
 import re
@@ -170,7 +171,8 @@ def test_the_batch_that_fits_is_named_and_fits(data, monkeypatch, capsys):
 
 
 def test_counting_changes_no_bit_of_a_training(data, monkeypatch):
-    """A model that remembers its losses and drops out, where counting is on, and where nothing is known of memory."""
+    """A model that remembers its losses and drops out, where counting is on, and where nothing is known of
+    memory."""
     weights = []
     flags = [
         "--method",
@@ -249,7 +251,8 @@ def last(capsys) -> str:
 
 @pytest.fixture
 def grown(data, tmp_path):
-    """Commands that train an image model on 12 pictures, and on 15 of which 12 are the same, in one folder."""
+    """Commands that train an image model on 12 pictures, and on 15 of which 12 are the same, in one
+    folder."""
     few = np.load(data["image"][1])
     pixels, labels = np.concatenate([few["images"], few["images"][:3] // 2]), np.arange(15) % 2
     np.savez(tmp_path / "more.npz", images=pixels, labels=labels)

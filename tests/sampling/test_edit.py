@@ -105,7 +105,8 @@ def test_chain_applies_from_left_to_right():
 
 @pytest.mark.parametrize("schedule", ALL, ids=NAMES)
 def test_going_up_keeps_the_marginals(schedule):
-    """From x_t of N(0.3, 0.5^2) data up to s: mean alpha_s 0.3, variance alpha_s^2 0.25 + sigma_s^2; down it is the solver's own step."""
+    """From x_t of N(0.3, 0.5^2) data up to s: mean alpha_s 0.3, variance alpha_s^2 0.25 + sigma_s^2; down it
+    is the solver's own step."""
     t, s = torch.tensor(0.3, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     data = GaussianData(schedule, 0.3, 0.5)

@@ -21,7 +21,8 @@ def halves(t: float, count: int) -> torch.Tensor:
 
 
 def measurement_cost(schedule):
-    """-log p(y | x_t) for y = A x_0 + N(0, SPREAD^2) and a unit-variance prior: the belief's variance enters."""
+    """-log p(y | x_t) for y = A x_0 + N(0, SPREAD^2) and a unit-variance prior: the belief's variance
+    enters."""
 
     def cost(x_0, t):
         r = schedule.sigma(t) ** 2 / (schedule.alpha(t) ** 2 + schedule.sigma(t) ** 2)
@@ -35,7 +36,8 @@ def measurement_cost(schedule):
 @pytest.mark.parametrize("jacobian", [True, False])
 @pytest.mark.parametrize("schedule", [Cosine(), LinearBeta()])
 def test_steered_solves_a_linear_inverse_problem(schedule, jacobian):
-    """Samples match the known posterior N(S A^T y / r^2, S), S = (I + A^T A / r^2)^-1, in mean and covariance."""
+    """Samples match the known posterior N(S A^T y / r^2, S), S = (I + A^T A / r^2)^-1, in mean and
+    covariance."""
     prior = GaussianData(schedule)
     guided = steered(prior, measurement_cost(schedule), schedule, jacobian=jacobian)
     generator = torch.Generator().manual_seed(0)
@@ -51,7 +53,8 @@ def test_steered_is_exact_step_by_step():
     prior = GaussianData(schedule)
     x, t = torch.tensor([[0.4, -1.0, 0.2]], dtype=torch.float64), halves(0.6, 1)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    # belief's prior N(mean, r I) updated by the measurement: mean + r A^T (A r A^T + SPREAD^2)^-1 (y - A mean)
+    # belief's prior N(mean, r I) updated by the measurement: mean + r A^T (A r A^T + SPREAD^2)^-1 (y - A
+    # mean)
     mean, r = prior(x, t).mean[0], sigma**2 / (alpha**2 + sigma**2)
     gain = r * A.T @ torch.linalg.inv(r * A @ A.T + SPREAD**2 * torch.eye(2, dtype=torch.float64))
     expected = mean + gain @ (Y - A @ mean)

@@ -56,7 +56,8 @@ def test_on_step_sees_each_state_and_may_stop():
 
 
 def test_the_loop_serves_tokens_and_carries_a_clock():
-    """A masked family made here: reveal the surest token each step; the number of steps taken travels in carry."""
+    """A masked family made here: reveal the surest token each step; the number of steps taken travels in
+    carry."""
     table = torch.eye(5)[[1, 2, 3, 4]] * 4.0
 
     class RevealOne:
@@ -88,7 +89,8 @@ class Tiny(nn.Module):
 
 
 def test_no_tensor_is_made_without_a_device():
-    """With meta as torch's default device, whatever is made without one has no values and breaks the result."""
+    """With meta as torch's default device, whatever is made without one has no values and breaks the
+    result."""
     x = torch.randn((2, 4), generator=torch.Generator(device="cpu").manual_seed(0), device="cpu")
     known = torch.zeros((2, 4), dtype=torch.bool, device="cpu")
     known[:, 0] = True

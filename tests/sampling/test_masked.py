@@ -23,7 +23,8 @@ JOINT = torch.tensor(
 
 
 def exact(x_t, t):
-    """The true conditionals p(x_0^i | revealed tokens) of JOINT: every order of revealing, one at a time, samples JOINT."""
+    """The true conditionals p(x_0^i | revealed tokens) of JOINT: every order of revealing, one at a time,
+    samples JOINT."""
     words = torch.tensor(list(product(range(WORDS), repeat=LENGTH)))
     fits = ((x_t[:, None] == MASK) | (x_t[:, None] == words)).all(2)  # (B, 8)
     weight = fits * JOINT
@@ -84,7 +85,8 @@ def test_the_marginal_share_of_masks_follows_the_schedule(solver, generator):
 
 
 def test_first_hitting_is_exact_for_rows_with_different_numbers_of_masks(generator):
-    """A batch in which rows of three, two and one mask alternate: each kind has its own exact conditional distribution."""
+    """A batch in which rows of three, two and one mask alternate: each kind has its own exact conditional
+    distribution."""
     x = masks(12_000)
     x[1::3, 0], x[2::3, 0], x[2::3, 2] = 1, 0, 1
     out = sample(exact, FirstHittingUnmask(Flow(), MASK), x, uniform(2), generator=generator)
@@ -145,7 +147,8 @@ def test_the_random_order_is_uniform(generator):
     ("masked", "steps", "expected"), [(10, 4, [3, 3, 2, 2]), (4, 4, [1, 1, 1, 1]), (3, 5, [1, 1, 1])]
 )
 def test_tokens_a_step_are_lladas_and_no_call_is_wasted(masked, steps, expected):
-    """floor(n / steps), one more in the first n mod steps; with more steps than masks the rest of the steps call nothing."""
+    """floor(n / steps), one more in the first n mod steps; with more steps than masks the rest of the steps
+    call nothing."""
     calls, left = [0], [masked]
 
     def belief(x_t, t):
@@ -258,7 +261,8 @@ def test_prompts_outlive_masking_again(remask, generator):
 
 @pytest.mark.parametrize("make", SOLVERS)
 def test_a_belief_at_some_positions_is_the_belief_at_all(make):
-    """The head where tokens are wanted, in any order of positions: the same sample, by the same random numbers a position."""
+    """The head where tokens are wanted, in any order of positions: the same sample, by the same random
+    numbers a position."""
     places = torch.tensor([0, 1, 2])
 
     def some(x_t, t):

@@ -1,4 +1,5 @@
-"""Noise of samples that have generators of their own: the same numbers whatever stands beside them in the batch."""
+"""Noise of samples that have generators of their own: the same numbers whatever stands beside them in the
+batch."""
 
 import pytest
 import torch
@@ -80,7 +81,8 @@ def test_gaussian_solvers_do_not_mix_samples(solver: object) -> None:
     ],
 )
 def test_masked_solvers_do_not_mix_rows(solver: object) -> None:
-    """Rows with fewer masks draw fewer numbers, and a row that is finished draws none, whatever the others do."""
+    """Rows with fewer masks draw fewer numbers, and a row that is finished draws none, whatever the others
+    do."""
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> MaskedDenoised:
         heard = torch.where(x == MASK, 0, x).sum(1)[:, None, None]

@@ -1,5 +1,5 @@
-"""Block diffusion and autoregression on one trunk: exact likelihoods by enumeration, block 1 against the chain rule, writing with what is
-remembered against a plain loop, and toys learned in seconds."""
+"""Block diffusion and autoregression on one trunk: exact likelihoods by enumeration, block 1 against the
+chain rule, writing with what is remembered against a plain loop, and toys learned in seconds."""
 
 from itertools import permutations, product
 from math import log
@@ -49,7 +49,8 @@ def random_model(scale: float = 0.4, **options) -> TextModel:
 
 
 def log_p(model, context: list[int], block: list[int], place: int) -> torch.Tensor:
-    """(V,) log-probabilities at a place of a block after clean context, from the whole sequence read at once."""
+    """(V,) log-probabilities at a place of a block after clean context, from the whole sequence read at
+    once."""
     logits = (
         model.denoiser(torch.tensor([context + block]), torch.ones(1))
         .logits[0, len(context) + place]
@@ -61,7 +62,8 @@ def log_p(model, context: list[int], block: list[int], place: int) -> torch.Tens
 
 
 def test_block_1_at_mask_rate_1_is_the_chain_rule():
-    """The vectorised bound, both copies at once, against one token at a time: 1e-5; its Monte-Carlo form agrees within its interval."""
+    """The vectorised bound, both copies at once, against one token at a time: 1e-5; its Monte-Carlo form
+    agrees within its interval."""
     model = random_model(block=1)
     ids = torch.randint(3, (3, 9), generator=torch.Generator().manual_seed(2))
     by_hand = torch.tensor(
@@ -107,7 +109,8 @@ def test_a_causal_models_likelihood_is_its_next_token_probabilities():
 
 
 def test_the_bound_of_blocks_is_above_the_exact_likelihood_of_every_sequence():
-    """Blocks of 2 over 4 tokens: the bound averaged over all counts and orders; exact: the mean over orders within each block."""
+    """Blocks of 2 over 4 tokens: the bound averaged over all counts and orders; exact: the mean over orders
+    within each block."""
     model = random_model(block=2)
     ids = torch.tensor(list(product(range(4), repeat=4)))
     cond = Condition(prefix=model.network.prefill(ids))
@@ -172,7 +175,8 @@ def test_a_models_conditional_scores_are_given_the_rest():
 
 
 def plain_loop(model, prompt: list[int], length: int) -> list[int]:
-    """The surest token of a block at a time, all of the sequence so far read anew; nothing is remembered or left out."""
+    """The surest token of a block at a time, all of the sequence so far read anew; nothing is remembered or
+    left out."""
     size, row = model.window, [*prompt, *[4] * length]
     for start in range(0, len(row), size):
         stop = min(start + size, len(row))
@@ -240,7 +244,8 @@ def learned(steps: int = 120, **options) -> TextModel:
 
 @pytest.mark.parametrize("options", [{"causal": True}, {"block": 3}])
 def test_prompts_of_different_lengths_need_no_more_steps_than_each_alone(options):
-    """Their blocks stand at other places: together they are more than any row has, and each row gets the steps it would get alone."""
+    """Their blocks stand at other places: together they are more than any row has, and each row gets the
+    steps it would get alone."""
     model, prompts = random_model(**options), [[0], [0, 1, 2, 1, 0, 2, 2, 1, 0, 0, 1, 2, 0]]
     settings = TextSettings(length=6, steps=6, stop=False, may_end=False)
     together = write(model, prompt_canvas(prompts, 6, LETTERS), settings).ids[:, -6:]
@@ -272,7 +277,8 @@ def test_a_short_last_block_takes_as_few_steps_as_it_has_tokens():
 
 @pytest.mark.parametrize("options", [{"block": 4}, {"block": 4, "form": "t"}, {"block": 1}, {"causal": True}])
 def test_toys_are_learned_and_written(options, generator):
-    """log 3 nats for the first letter and nothing for the others; prompts go on, in whatever part of a block they end."""
+    """log 3 nats for the first letter and nothing for the others; prompts go on, in whatever part of a block
+    they end."""
     model = learned(**options)
     ids = torch.tensor([[0, 1, 2] * 4, [1, 2, 0] * 4]).repeat(8, 1)
     assert float(text_nats(model, ids, 4, generator).mean()) * 12 == pytest.approx(

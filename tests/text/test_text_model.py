@@ -1,4 +1,5 @@
-"""Text models: the bound on an enumerable toy, a toy learned in seconds, prompts, gaps, blocks, guidance, padding, and the end of text."""
+"""Text models: the bound on an enumerable toy, a toy learned in seconds, prompts, gaps, blocks, guidance,
+padding, and the end of text."""
 
 from itertools import combinations, product
 from math import comb, exp, log
@@ -117,7 +118,8 @@ def test_first_hitting_writes_all_three_sequences(cycle, generator):
 
 
 def test_the_bound_is_the_enumeration_and_above_the_exact_likelihood():
-    """Length 3 over all 2^3 masks: the draws' mean is the any-order bound; -log of the mean over orders of path probabilities is below."""
+    """Length 3 over all 2^3 masks: the draws' mean is the any-order bound; -log of the mean over orders of
+    path probabilities is below."""
     model = random_model()
     ids = torch.tensor([[5, 200, 31]])
 
@@ -194,7 +196,8 @@ def test_gaps_keep_the_text_around_them(settings, generator):
 
 
 def test_guidance_is_lladas_line_and_scale_1_is_none(generator):
-    """One call: null with the prompt masked plus scale times the difference; the same arg-max as computing both by hand."""
+    """One call: null with the prompt masked plus scale times the difference; the same arg-max as computing
+    both by hand."""
     model = random_model()
     canvas = prompt_canvas([TOKENS.encode("ab")], 1, TOKENS)
     t = torch.ones(1, dtype=torch.float64)
@@ -241,7 +244,8 @@ def test_steps_without_a_mask_to_fill_call_nothing():
 
 
 def test_without_a_length_text_grows_part_by_part_to_the_end_of_the_context():
-    """Each part is what `write` makes of all before it as the prompt; the last one is as long as there is room."""
+    """Each part is what `write` makes of all before it as the prompt; the last one is as long as there is
+    room."""
     model, settings = random_model(), TextSettings(length=5, steps=3, may_end=False)
     prompts = [TOKENS.encode("abc"), TOKENS.encode("c")]
     done = write_on(model, prompts, settings)

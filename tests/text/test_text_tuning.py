@@ -1,4 +1,5 @@
-"""Fine-tuning on instructions: the loss by hand, prompts never masked, a toy learned with its end, and answers in ragged batches."""
+"""Fine-tuning on instructions: the loss by hand, prompts never masked, a toy learned with its end, and
+answers in ragged batches."""
 
 import pytest
 import torch
@@ -30,7 +31,8 @@ def random_model(width: int = 32) -> TextModel:
 
 
 def test_the_loss_is_equation_5_by_hand():
-    """Masked response tokens over t, divided by the response's whole length, end-of-text that fills it up included."""
+    """Masked response tokens over t, divided by the response's whole length, end-of-text that fills it up
+    included."""
     model = random_model()
     examples = Examples([pair("a", "xy"), pair("bcd", "uvwxyz")], TOKENS, 48)
     generator = torch.Generator().manual_seed(2)

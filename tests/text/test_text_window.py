@@ -1,4 +1,5 @@
-"""The exact mode against a plain loop that leaves nothing out; remembered surroundings and their error; edits of what is written."""
+"""The exact mode against a plain loop that leaves nothing out; remembered surroundings and their error; edits
+of what is written."""
 
 from dataclasses import replace
 
@@ -29,9 +30,11 @@ def random_model(scale: float = 0.25, **options) -> TextModel:
 def plain_loop(
     model, prompt: list[int], length: int, steps: int, block: int, w: float, may_end: bool
 ) -> tuple[list[int], int]:
-    """LLaDA's sampler at temperature 0, in full: all positions at every step, also where nothing is committed; (tokens, calls).
+    """LLaDA's sampler at temperature 0, in full: all positions at every step, also where nothing is
+    committed; (tokens, calls).
 
-    Nie et al. 2025, algorithm 5, with the published code's even share of commits; its null branch masks the prompt.
+    Nie et al. 2025, algorithm 5, with the published code's even share of commits; its null branch masks the
+    prompt.
     """
     x = torch.tensor([[*prompt, *[MASK] * length]])
     given, calls = x != MASK, 0
@@ -69,7 +72,8 @@ def plain_loop(
     ],
 )
 def test_the_exact_mode_writes_the_tokens_of_a_plain_loop(steps, block, w, may_end):
-    """Most where steps do not divide the tokens, exceed them, or fall into blocks; fewer calls where nothing would be committed."""
+    """Most where steps do not divide the tokens, exceed them, or fall into blocks; fewer calls where nothing
+    would be committed."""
     model = random_model()
     for prompt in ([*b"To be"], [*b"x"]):
         expected, calls = plain_loop(model, prompt, 12, steps, block, w, may_end)
@@ -95,7 +99,8 @@ def test_the_head_works_only_where_tokens_are_wanted():
 
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_remembered_surroundings_are_exact_where_nothing_has_changed(cache):
-    """One step a block sees what it would without; with more steps a little error is left, and it is small where attention is weak."""
+    """One step a block sees what it would without; with more steps a little error is left, and it is small
+    where attention is weak."""
     canvas = prompt_canvas([[*b"To be, or"], [*b"x"]], 12, TOKENS)
     model = random_model()
     for scale in (1.0, 2.0):
@@ -156,7 +161,8 @@ def test_blocks_by_position_are_those_of_training():
 
 
 def test_written_tokens_are_edited_and_given_ones_never():
-    """With every other token unlikely at the threshold nothing changes; at 0 all that is written follows the belief until it rests."""
+    """With every other token unlikely at the threshold nothing changes; at 0 all that is written follows the
+    belief until it rests."""
     model = random_model(0.6)
     canvas = prompt_canvas([[*b"ab"], [*b"c"]], 8, TOKENS)
     plain = write(model, canvas, TextSettings(steps=8, stop=False))
@@ -192,7 +198,8 @@ class Few:
 
 @pytest.mark.parametrize("order", ["ancestral", "confidence"])
 def test_an_end_that_may_be_masked_again_does_not_stop_a_block(order):
-    """With the same draws the tokens are those of the whole loop: an end that stands for a moment is no end."""
+    """With the same draws the tokens are those of the whole loop: an end that stands for a moment is no
+    end."""
     model = TextModel(TextShape(5, context=8, width=8, depth=1, heads=2), Few()).eval()
     torch.nn.init.zeros_(model.network.ff_out.weight)
     for seed in range(8):

@@ -1,4 +1,5 @@
-"""A training in a forked child of the tests: starts in milliseconds, and what it writes is waited for, never a time."""
+"""A training in a forked child of the tests: starts in milliseconds, and what it writes is waited for, never
+a time."""
 
 import os
 import select
@@ -11,7 +12,8 @@ LONGEST = 120.0  # seconds without a word, after which a child is hung and kille
 
 
 class Child:
-    """Runs `work` in a forked process, whose standard error and `say` come through one pipe, and exits with 0, or 1 after a traceback."""
+    """Runs `work` in a forked process, whose standard error and `say` come through one pipe, and exits with
+    0, or 1 after a traceback."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         self._read, write = os.pipe()

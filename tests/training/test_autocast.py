@@ -1,4 +1,5 @@
-"""bfloat16 is taken where it is measured faster and finite, measuring changes nothing, and a resumed run keeps the answer."""
+"""bfloat16 is taken where it is measured faster and finite, measuring changes nothing, and a resumed run
+keeps the answer."""
 
 import json
 
@@ -103,7 +104,8 @@ def test_measuring_changes_no_bit_of_the_training(monkeypatch, tmp_path):
 
 
 def test_measuring_leaves_nothing_changed(monkeypatch):
-    """Torch's generator, buffers, what the loss remembers, gradients, and whether the model is in training."""
+    """Torch's generator, buffers, what the loss remembers, gradients, and whether the model is in
+    training."""
     monkeypatch.setattr(autocast, "has_bfloat16", lambda device: True)
     memory = {"sum": torch.ones(())}
     model = network().eval()

@@ -1,4 +1,5 @@
-"""Checkpoints on bad disks and with bad bits: whole or absent, noticed, and what is read is what was asked for."""
+"""Checkpoints on bad disks and with bad bits: whole or absent, noticed, and what is read is what was asked
+for."""
 
 import json
 import os
@@ -69,8 +70,8 @@ def test_where_no_checkpoint_is_whole_that_is_said(copied, capsys):
 
 @pytest.mark.parametrize("name", ["network.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_write_cut_short_is_one_line_and_the_run_goes_on_from_the_last_checkpoint(trained, tmp_path, name):
-    """After step 10 the system writes only so many bytes of a file and refuses the rest (EFBIG; Python ignores the signal). Once there
-    is room the run goes on, bit for bit."""
+    """After step 10 the system writes only so many bytes of a file and refuses the rest (EFBIG; Python
+    ignores the signal). Once there is room the run goes on, bit for bit."""
     sizes = {file: (trained / "checkpoint-30" / file).stat().st_size for file in FILES}
     assert (
         sizes["network.safetensors"]
@@ -148,7 +149,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 
 
 def test_the_manifest_is_written_last_and_all_is_synced_before_the_rename(tmp_path, monkeypatch):
-    """What each inode was called, in the order of the system's calls; a manifest before a synced file could vouch for lost bytes."""
+    """What each inode was called, in the order of the system's calls; a manifest before a synced file could
+    vouch for lost bytes."""
     done, fsync, rename = [], os.fsync, os.rename
 
     def noted(handle):

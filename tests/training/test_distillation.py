@@ -54,8 +54,9 @@ class Called(nn.Module):
 
 @pytest.mark.parametrize(("schedule", "parameterization"), [(Cosine(), v), (Flow(), flow)])
 def test_the_student_of_a_gaussian_becomes_the_flow(schedule, parameterization):
-    """N(0.4, 0.5^2): the student is the teacher's 16 DDIM steps in one, to 1 %, from everywhere on the way, and so near the exact flow; one
-    that learned the belief E[x_0 | x_t] instead, whose spread at t = 1 is 0, would miss it."""
+    """N(0.4, 0.5^2): the student is the teacher's 16 DDIM steps in one, to 1 %, from everywhere on the way,
+    and so near the exact flow; one that learned the belief E[x_0 | x_t] instead, whose spread at t = 1 is 0,
+    would miss it."""
     steps, data, generator = 16, GaussianData(schedule, 0.4, 0.5), torch.Generator().manual_seed(0)
     grid, student = uniform(steps), GaussianDenoiser(Lines(steps), schedule, parameterization)
     optimizer = torch.optim.Adam(student.parameters(), 0.05)
@@ -115,8 +116,8 @@ def test_known_numbers_do_not_count(generator):
 
 
 def test_samples_of_several_steps_keep_the_distribution(generator):
-    """With the exact flow, ends and fresh noise keep N(0.4, 0.5^2); a noise of the last state instead of a fresh one would, too, but a
-    factor alpha too few would not."""
+    """With the exact flow, ends and fresh noise keep N(0.4, 0.5^2); a noise of the last state instead of a
+    fresh one would, too, but a factor alpha too few would not."""
     schedule, data = Cosine(), GaussianData(Cosine(), 0.4, 0.5)
 
     def end(x, t):

@@ -1,4 +1,5 @@
-"""A loss, gradient or weight that is not finite stops a training before anything of it is kept, and the message is true."""
+"""A loss, gradient or weight that is not finite stops a training before anything of it is kept, and the
+message is true."""
 
 import json
 import re
@@ -222,7 +223,8 @@ def test_what_is_not_finite_is_found_wherever_it_is():
 
 
 def test_records_are_json_and_the_sums_go_on_over_a_resumed_one(tmp_path):
-    """A number beside the loss is NaN at step 2, which is saved in the middle of a record; the next one is whole."""
+    """A number beside the loss is NaN at step 2, which is saved in the middle of a record; the next one is
+    whole."""
     calls = []
 
     def loss(model, batch):

@@ -1,4 +1,5 @@
-"""Signals: the first waits for the end of a step, the second for nothing, not even for a call that runs for minutes."""
+"""Signals: the first waits for the end of a step, the second for nothing, not even for a call that runs for
+minutes."""
 
 import hashlib
 import os

@@ -1,4 +1,5 @@
-"""The memory of a step is counted before it is taken: by formula for layers that can be counted by hand, and nothing is changed by it."""
+"""The memory of a step is counted before it is taken: by formula for layers that can be counted by hand, and
+nothing is changed by it."""
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ def squared(model: nn.Module, x: torch.Tensor):
 
 
 def counted(layers: int, width: int, size: int) -> int:
-    """x W_1 W_2 ... W_n, squared and summed: the input on the device and each layer's output are kept, and the square of the last."""
+    """x W_1 W_2 ... W_n, squared and summed: the input on the device and each layer's output are kept, and
+    the square of the last."""
     kept = (layers + 2) * size * width * 4 + 4  # and the sum
     return 2 * size * width * 4 + round(SLACK * (kept + BACKWARD * size * width * 4))
 

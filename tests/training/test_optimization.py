@@ -1,4 +1,5 @@
-"""What the optimizer is given, against AdamW written out: clipped gradients, and the rate of this very step."""
+"""What the optimizer is given, against AdamW written out: clipped gradients, and the rate of this very
+step."""
 
 import json
 
@@ -30,7 +31,8 @@ def loss(model: nn.Module, c: torch.Tensor):
 
 @pytest.mark.parametrize("clip", [0.7, float("inf")])
 def test_steps_are_adamws_of_clipped_gradients_at_the_rate_of_the_step(tmp_path, clip):
-    """Loshchilov & Hutter 2019, alg. 2, with g = c min(1, clip / |c|); a rate of the step before, or no clipping, would be seen."""
+    """Loshchilov & Hutter 2019, alg. 2, with g = c min(1, clip / |c|); a rate of the step before, or no
+    clipping, would be seen."""
     training = Training(
         steps=12,
         learning_rate=0.1,

@@ -1,4 +1,5 @@
-"""Nothing is lost: resume equals the uninterrupted run bit for bit, damage is noticed, and a killed run goes on."""
+"""Nothing is lost: resume equals the uninterrupted run bit for bit, damage is noticed, and a killed run goes
+on."""
 
 import json
 import os
@@ -199,7 +200,8 @@ def test_two_writers_are_refused(tmp_path):
 
 
 def counted(work, last: int = 2**63) -> int:
-    """Calls and returns of functions in `work`: torch's, the trainer's, those of saving; dies by SIGKILL after the last."""
+    """Calls and returns of functions in `work`: torch's, the trainer's, those of saving; dies by SIGKILL
+    after the last."""
     calls = 0
 
     def count(frame, event, argument):
@@ -216,7 +218,8 @@ def counted(work, last: int = 2**63) -> int:
 
 @pytest.mark.parametrize("kills", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_kill_9_at_any_moment_loses_nothing(tmp_path, whole, kills):
-    """Killed again and again at random places of the program and resumed, a run equals one that was left alone, bit for bit."""
+    """Killed again and again at random places of the program and resumed, a run equals one that was left
+    alone, bit for bit."""
     import random
 
     chance, folders = random.Random(kills), [tmp_path / "0"]

@@ -1,4 +1,5 @@
-"""Settings that cannot be are one ValueError that names the argument; those at the edge of what can be are taken."""
+"""Settings that cannot be are one ValueError that names the argument; those at the edge of what can be are
+taken."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Images as they come, whole and as they are: nothing is cropped, flattened, skipped or relabelled without being asked."""
+"""Images as they come, whole and as they are: nothing is cropped, flattened, skipped or relabelled without
+being asked."""
 
 import gzip
 import io
@@ -160,7 +161,8 @@ def test_sixteen_bits_are_refused_in_colour_too(tmp_path, kind):
 
 
 def test_test_images_have_the_numbers_of_the_training_classes(tmp_path):
-    """A test folder without the first class: its cats are still number 1, and a class that was not trained on is refused."""
+    """A test folder without the first class: its cats are still number 1, and a class that was not trained on
+    is refused."""
     for part, kinds in (("train", ("ant", "cat", "dog")), ("test", ("dog", "cat"))):
         for kind in kinds:
             save(tmp_path / "pets" / part / kind / "1.png", np.full((4, 4), ord(kind[0]), np.uint8))

@@ -1,4 +1,5 @@
-"""Pictures as people have them: photos of phones, screenshots, downloads, folders of other programs; read upright, or told of."""
+"""Pictures as people have them: photos of phones, screenshots, downloads, folders of other programs; read
+upright, or told of."""
 
 import os
 import tracemalloc
@@ -28,7 +29,8 @@ def save(path, array=CORNERS, **more):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 def test_pictures_are_upright_whatever_their_exif_says(tmp_path, orientation, suffix):
-    """Stored as a camera turned so stores it, for all eight orientations of Exif 2.3: read, it is upright again."""
+    """Stored as a camera turned so stores it, for all eight orientations of Exif 2.3: read, it is upright
+    again."""
     stored = {1: CORNERS, 2: CORNERS[:, ::-1], 3: CORNERS[::-1, ::-1], 4: CORNERS[::-1], 5: CORNERS.T}
     stored |= {6: np.rot90(CORNERS, 1), 7: np.rot90(CORNERS, 2).T, 8: np.rot90(CORNERS, -1)}
     exif = Image.Exif()
@@ -324,7 +326,8 @@ def peak(call) -> tuple[object, int]:
 
 @pytest.mark.parametrize("kind", ["folder", "channels last", "channels first"])
 def test_reading_and_holding_out_take_the_memory_of_the_set(tmp_path, kind):
-    """And neither a list of all beside the array, nor a copy for batches: at most 1.35 times the set, where it was 3 times."""
+    """And neither a list of all beside the array, nor a copy for batches: at most 1.35 times the set, where
+    it was 3 times."""
     shape, rng = (64, 96, 96, 3), np.random.default_rng(0)
     rows = rng.integers(0, 256, shape, dtype=np.uint8)
     if kind == "folder":

@@ -1,4 +1,5 @@
-"""Distances between sets of features, held against closed forms; features and Gaussian images as described."""
+"""Distances between sets of features, held against closed forms; features and Gaussian images as
+described."""
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def test_frechet_distance_of_known_moments(count):
 
 
 def test_kernel_distance_is_unbiased_and_finds_a_shift():
-    """Mean over many pairs of small samples of one distribution: 0 within its error; biased it would be far above."""
+    """Mean over many pairs of small samples of one distribution: 0 within its error; biased it would be far
+    above."""
     rng = np.random.default_rng(0)
     none = [kernel_distance(rng.standard_normal((8, 4)), rng.standard_normal((8, 4))) for _ in range(400)]
     error = np.std(none) / 20
@@ -113,7 +115,8 @@ def test_scores_stand_beside_their_floor_and_ceiling():
 
 
 def test_hits_are_of_the_class_that_was_asked_by_a_judge_that_is_named_or_fitted():
-    """Dark and bright images: asked as they are, all hit; asked the other way round, none, by either judge."""
+    """Dark and bright images: asked as they are, all hit; asked the other way round, none, by either
+    judge."""
     rng, noise = (
         np.random.default_rng(0),
         lambda n, kinds: 60 + 120 * kinds[:, None, None, None] + rng.integers(-20, 20, (n, 1, 4, 4)),
@@ -132,7 +135,8 @@ def test_hits_are_of_the_class_that_was_asked_by_a_judge_that_is_named_or_fitted
 
 @pytest.mark.parametrize("features", [3, 30])
 def test_the_linear_judge_is_ridge_regression_of_indicators(features):
-    """Against the least squares of rows that stand for the penalty, with more samples than features and fewer."""
+    """Against the least squares of rows that stand for the penalty, with more samples than features and
+    fewer."""
     rng = np.random.default_rng(0)
     x, labels = rng.normal(2, 3, (20, features)), rng.integers(0, 3, 20)
     white = (x - x.mean(0)) / x.std(0)

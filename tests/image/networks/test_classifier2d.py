@@ -1,4 +1,5 @@
-"""The classifier's pooling is the published attention pooling, and its features are what the logits come from."""
+"""The classifier's pooling is the published attention pooling, and its features are what the logits come
+from."""
 
 import pytest
 import torch

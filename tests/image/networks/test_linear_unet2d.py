@@ -1,4 +1,5 @@
-"""The U-Net with linear attention: attention as written on paper, norms of constant length, levels that fit."""
+"""The U-Net with linear attention: attention as written on paper, norms of constant length, levels that
+fit."""
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from unveil.image.networks.linear_unet2d import LinearUNet2d, MemoryAttention2d,
 
 @pytest.mark.parametrize("full", [True, False])
 def test_attention_is_a_mean_over_places_and_memories(full, generator):
-    """Full: of values by softmax(q k / sqrt(D)). Linear: sum_d softmax_d(q)_d / sqrt(D) sum_n softmax_n(k_d)_n v_n."""
+    """Full: of values by softmax(q k / sqrt(D)). Linear: sum_d softmax_d(q)_d / sqrt(D) sum_n
+    softmax_n(k_d)_n v_n."""
     layer = MemoryAttention2d(6, 2, 3, full)
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.6, generator=generator)

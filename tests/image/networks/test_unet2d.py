@@ -1,4 +1,5 @@
-"""The image U-Net: as many parameters as published, zero at first, told of time and label, attention as written on paper."""
+"""The image U-Net: as many parameters as published, zero at first, told of time and label, attention as
+written on paper."""
 
 import pytest
 import torch
@@ -35,7 +36,8 @@ def test_it_starts_as_zero_and_each_block_as_its_skip(generator):
 
 
 def test_sides_change_alike_in_both_branches_of_a_block(generator):
-    """Means of 2 x 2 (at an odd edge of what there is), and every place four times; the skip alone at first, and convolved by one."""
+    """Means of 2 x 2 (at an odd edge of what there is), and every place four times; the skip alone at first,
+    and convolved by one."""
     x = torch.randn((1, 4, 5, 6), generator=generator)
     halved = torch.stack(
         [x[..., 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((2, 3)) for i in range(3) for j in range(3)], -1
@@ -195,7 +197,8 @@ def test_a_halving_that_pads_after_sees_nothing_before_the_first_place():
 
 
 def test_options_of_others_change_what_they_say(generator):
-    """The first level may be wider or narrower than the time; heads by their number are heads by their width; each other option matters."""
+    """The first level may be wider or narrower than the time; heads by their number are heads by their width;
+    each other option matters."""
     x, time = torch.randn((1, 2, 8, 8), generator=generator), torch.tensor([5.0])
     torch.manual_seed(0)
     assert UNet2d(UNet2dShape(2, 4, (2, 3), 1, (1,), groups=4, time_width=16))(x, time).shape == x.shape

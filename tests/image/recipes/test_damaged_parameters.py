@@ -1,4 +1,5 @@
-"""PNG files that say how they were made, damaged: sizes that nothing has, JSON without end, names too long; and maps that are no text."""
+"""PNG files that say how they were made, damaged: sizes that nothing has, JSON without end, names too long;
+and maps that are no text."""
 
 import json
 import struct

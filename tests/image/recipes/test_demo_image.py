@@ -1,4 +1,5 @@
-"""`unveil demo image`: a column for each class, pictures that can be made again, and a way on where nothing is packaged."""
+"""`unveil demo image`: a column for each class, pictures that can be made again, and a way on where nothing
+is packaged."""
 
 import json
 
@@ -101,7 +102,8 @@ def test_titles_stand_over_their_columns_and_are_cut_to_fit():
 
 
 def test_the_packaged_fashion_has_trousers_that_are_narrow_and_bags_that_are_wide(tmp_path):
-    """Guided samples of two classes, by the columns of pixels that are lit: weights, classes and signs of guidance all as trained."""
+    """Guided samples of two classes, by the columns of pixels that are lit: weights, classes and signs of
+    guidance all as trained."""
     flags = ["--class", "1", "8", "--scale", "2", "--steps", "10", "-n", "8", "--device", "cpu"]
     assert (
         main(["sample", "image", "--checkpoint", "fashion-mnist", *flags, "--out", str(tmp_path / "a")]) == 0

@@ -1,4 +1,5 @@
-"""Others' image models as ours: their beliefs and variances on their own schedule, converted runs, pictures, and what is told of them."""
+"""Others' image models as ours: their beliefs and variances on their own schedule, converted runs, pictures,
+and what is told of them."""
 
 import json
 
@@ -20,7 +21,8 @@ TOLD = {
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_belief_is_that_of_the_originals_own_diffusion(tmp_path, name):
-    """Table, offset and scale of its entries, what is predicted: x_0 as their scheduler or diffusion gives it."""
+    """Table, offset and scale of its entries, what is predicted: x_0 as their scheduler or diffusion gives
+    it."""
     path, said = written(name, tmp_path)
     model, wanted = unveil.load(path, "cpu", raw=True, **said), golden(name)["x0"]
     t = (torch.tensor(times(name), dtype=torch.float64) + 1) / model.shape.diffusion_steps

@@ -1,4 +1,5 @@
-"""How trainings of images begin: by defaults that follow from the pictures, from other weights, and with pictures on the way."""
+"""How trainings of images begin: by defaults that follow from the pictures, from other weights, and with
+pictures on the way."""
 
 import json
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_a_run_says_what_was_chosen_and_makes_pictures_of_it(base):
 
 
 def test_pictures_appear_at_every_checkpoint_and_are_told_once(base, tmp_path, capsys):
-    """They are what the averaged weights make, in a grid of 4 x 4, enlarged to 64 pixels; the same noise each time."""
+    """They are what the averaged weights make, in a grid of 4 x 4, enlarged to 64 pixels; the same noise each
+    time."""
     assert sorted(file.name for file in (base / "run" / "samples").iterdir()) == [
         "step-000002.png",
         "step-000004.png",
@@ -158,7 +160,8 @@ def test_an_older_run_goes_on_as_it_began(base, tmp_path):
 
 
 def test_a_new_run_begins_with_the_weights_of_another(base, tmp_path, capsys):
-    """Shape and diffusion are theirs, whatever the defaults are; after a step at almost no rate the weights are still theirs."""
+    """Shape and diffusion are theirs, whatever the defaults are; after a step at almost no rate the weights
+    are still theirs."""
     run = tmp_path / "r"
     begin = ["--start-from", str(base / "run"), "--learning-rate", "1e-12", "--weight-decay", "0"]
     assert train(base, run, *begin, "--steps", "1") == 0

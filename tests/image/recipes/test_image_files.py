@@ -303,7 +303,8 @@ def runs(lines: list[list[str]], tmp_path: Path, **said: str) -> None:
 def test_the_next_line_of_a_training_runs_as_it_is_printed(
     base, tmp_path, capsys, monkeypatch, recipe, flags, wanted
 ):
-    """With a model that fits, which is found beside the run, or else the training of one; on a folder that is cropped."""
+    """With a model that fits, which is found beside the run, or else the training of one; on a folder that is
+    cropped."""
     monkeypatch.chdir(tmp_path)
     copytree(base / "run", tmp_path / "a model")
     out = ["--data", str(base / "data"), "--hold-out", "0", "--out", str(tmp_path / "new run")]

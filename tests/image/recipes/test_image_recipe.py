@@ -1,4 +1,5 @@
-"""The commands on a few tiny pictures: train, resume, make, make again, score; and what is refused in one line."""
+"""The commands on a few tiny pictures: train, resume, make, make again, score; and what is refused in one
+line."""
 
 import json
 from pathlib import Path

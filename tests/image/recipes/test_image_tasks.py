@@ -1,4 +1,5 @@
-"""The commands that begin from pictures or need a classifier, on a few tiny ones; and what of them is refused in one line."""
+"""The commands that begin from pictures or need a classifier, on a few tiny ones; and what of them is refused
+in one line."""
 
 import json
 from pathlib import Path
@@ -16,7 +17,8 @@ COMMON = [*SMALL, "--batch-size", "8", "--warmup", "2", "--save-every", "50"]
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """Stripes that lie or stand, a model of them, one of no class, an upsampler, a classifier and a judge; a mask of the left half."""
+    """Stripes that lie or stand, a model of them, one of no class, an upsampler, a classifier and a judge; a
+    mask of the left half."""
     folder = tmp_path_factory.mktemp("tasks")
     data = ["--data", str(write_stripes(folder)), "--hold-out", "0.2"]
     mask = np.zeros((8, 8), np.uint8)

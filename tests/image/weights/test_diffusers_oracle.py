@@ -1,4 +1,5 @@
-"""diffusers itself as the oracle: its networks of many options, and its samplers, beside what we read from its folders."""
+"""diffusers itself as the oracle: its networks of many options, and its samplers, beside what we read from
+its folders."""
 
 import os
 
@@ -84,7 +85,8 @@ def test_networks_of_many_options_compute_what_theirs_do(kind, tmp_path):
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("betas", ["linear", "scaled_linear", "squaredcos_cap_v2"])
 def test_ddim_walks_the_table_as_theirs_does(predicts, betas, tmp_path):
-    """From one state through the last forty of a thousand entries, the noise taken anew from the clipped picture."""
+    """From one state through the last forty of a thousand entries, the noise taken anew from the clipped
+    picture."""
     network = theirs("two levels")
     table = {
         "num_train_timesteps": 1000,

@@ -1,4 +1,5 @@
-"""Image models of diffusers, openai and lucidrains compute under our names what they compute there; what is no such file is refused.
+"""Image models of diffusers, openai and lucidrains compute under our names what they compute there; what is
+no such file is refused.
 
 How the numbers were made: `images/README.md`.
 """
@@ -60,7 +61,8 @@ def test_a_network_computes_what_it_computes_there(tmp_path, name):
 
 
 def test_the_older_names_of_attention_and_a_flat_folder_with_a_bin_file(tmp_path):
-    """As google/ddpm-cifar10-32 is: query, key, value and proj_attn, no subfolders, `torch.save`, zipped or as before torch 1.6."""
+    """As google/ddpm-cifar10-32 is: query, key, value and proj_attn, no subfolders, `torch.save`, zipped or
+    as before torch 1.6."""
     it = golden("ddpm")
     new = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
     older = {}

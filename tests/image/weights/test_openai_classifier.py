@@ -1,4 +1,5 @@
-"""guided-diffusion's classifiers and upsamplers compute under our names what they compute there, and guide as there.
+"""guided-diffusion's classifiers and upsamplers compute under our names what they compute there, and guide as
+there.
 
 How the numbers were made: `images/README.md`.
 """
@@ -69,7 +70,8 @@ def test_logits_and_gradients_are_theirs(name, tmp_path):
 
 
 def test_guidance_by_it_is_theirs_in_both_forms(tmp_path):
-    """A scale of 500 on a U-Net of the same release: `condition_mean` shifts the step's mean, `condition_score` the belief."""
+    """A scale of 500 on a U-Net of the same release: `condition_mean` shifts the step's mean,
+    `condition_score` the belief."""
     (path, said), wanted = written("adm", tmp_path), golden("classifier")
     model = unveil.load(path, "cpu", **said)
     classifier = unveil.load(file("classifier", tmp_path), "cpu", flags=FLAGS["classifier"])
@@ -109,7 +111,8 @@ def test_an_upsamplers_belief_is_theirs(tmp_path):
     "stem", ["64x64_classifier", "128x128_classifier", "256x256_classifier", "512x512_classifier"]
 )
 def test_the_released_classifiers_are_known_by_their_names(stem):
-    """By the shapes of their tensors, which the original's code makes from its flags; nothing of their size is stored."""
+    """By the shapes of their tensors, which the original's code makes from its flags; nothing of their size
+    is stored."""
     described = _released(stem)
     network = described.network
     assert (described.size, network.channels, network.classes, network.head_width) == (

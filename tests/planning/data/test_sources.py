@@ -1,4 +1,5 @@
-"""One name, one data set: paths, D4RL names, Minari ids and our own, and what is said when there is no such thing."""
+"""One name, one data set: paths, D4RL names, Minari ids and our own, and what is said when there is no such
+thing."""
 
 import sys
 from types import SimpleNamespace

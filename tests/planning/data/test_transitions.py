@@ -1,4 +1,5 @@
-"""Recordings as people store them: marks as numbers, an axis too many or too few, fields that nobody asked for, the other byte order."""
+"""Recordings as people store them: marks as numbers, an axis too many or too few, fields that nobody asked
+for, the other byte order."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,5 @@
-"""Windows of numbered paths: every position tells its episode and its step, so a window is read back exactly."""
+"""Windows of numbered paths: every position tells its episode and its step, so a window is read back
+exactly."""
 
 import numpy as np
 import pytest
@@ -105,7 +106,8 @@ def test_share_to_the_end():
 
 @pytest.mark.parametrize("pool", [1, 4])
 def test_windows_are_as_likely_as_stated(pool):
-    """First step: of two uniform ones that with more room; length uniform; sorting by length within the pool changes nothing."""
+    """First step: of two uniform ones that with more room; length uniform; sorting by length within the pool
+    changes nothing."""
     lengths, stride, count, draws = [7, 4], 2, 4, 2500
     rooms = possible(lengths, stride)
     firsts = list(rooms)

@@ -133,7 +133,8 @@ def test_references_report_what_a_planner_reports():
 
 
 def test_a_path_into_a_wall_is_given_up_for_a_new_one():
-    """As the planner itself does: a source whose first answers run into the wall is asked again once the body is stuck."""
+    """As the planner itself does: a source whose first answers run into the wall is asked again once the body
+    is stuck."""
     shortest, asked = ShortestPaths(UMAZE), []
 
     def path(start: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -183,7 +184,8 @@ def test_every_row_of_a_table_sees_the_same_episodes():
 
 @pytest.mark.parametrize("multi", [False, True])
 def test_few_episodes_are_the_first_of_many(multi):
-    """Starts, goals, and what the controller does on them; the first block is drawn as ever, the next from another seed."""
+    """Starts, goals, and what the controller does on them; the first block is drawn as ever, the next from
+    another seed."""
     many = starting_states(UMAZE, multi, 310, 3)
     for count in (1, 4, 300):
         few = starting_states(UMAZE, multi, count, 3)

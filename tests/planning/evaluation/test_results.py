@@ -1,4 +1,5 @@
-"""Scores read from folders, ours and the original Diffuser's: by hand, from hostile files, and through the command line."""
+"""Scores read from folders, ours and the original Diffuser's: by hand, from hostile files, and through the
+command line."""
 
 import csv
 import io

@@ -1,4 +1,5 @@
-"""The networks laid out for planning are the published ones: outputs, values, and the value's gradient, at every horizon and time."""
+"""The networks laid out for planning are the published ones: outputs, values, and the value's gradient, at
+every horizon and time."""
 
 import pytest
 import torch

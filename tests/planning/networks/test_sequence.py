@@ -1,4 +1,5 @@
-"""Transformers over rows: any horizon, places and the first row matter, rows of a batch do not see each other."""
+"""Transformers over rows: any horizon, places and the first row matter, rows of a batch do not see each
+other."""
 
 import pytest
 import torch

@@ -82,7 +82,8 @@ def test_the_time_step_and_far_places_matter():
 
 
 def test_skip_connections_carry_what_the_deepest_level_cannot():
-    """With all that comes up from below silenced, the input still reaches the output, through the skip connection alone."""
+    """With all that comes up from below silenced, the input still reaches the output, through the skip
+    connection alone."""
     network = small()
     block = network.up[-1][0]
     below = block.first.conv.in_channels // 2
@@ -96,7 +97,8 @@ def test_skip_connections_carry_what_the_deepest_level_cannot():
 
 @pytest.mark.parametrize("outputs", [8, 16])
 def test_the_gradient_has_a_path_that_no_activation_blocks(outputs):
-    """docs/theory.md (15.1): dy/dx = S + dB_2/dx by the formula written out, and S alone where the last activation is shut."""
+    """docs/theory.md (15.1): dy/dx = S + dB_2/dx by the formula written out, and S alone where the last
+    activation is shut."""
     block = ResidualConv1d(8, outputs, 4, kernel=5).double()
     for layer in (block.first.norm, block.second.norm):
         torch.nn.init.normal_(layer.weight)

@@ -1,4 +1,5 @@
-"""The value network has the published parameters, takes every horizon, and reads every place, the rows apart."""
+"""The value network has the published parameters, takes every horizon, and reads every place, the rows
+apart."""
 
 import pytest
 import torch
@@ -37,7 +38,8 @@ def test_every_place_and_the_time_step_matter_and_rows_do_not_see_each_other():
 
 
 def test_beyond_one_place_the_head_reads_their_mean():
-    """Features of 128 = 4 x 32 steps: the head sees the mean of four places, so the average of its linear inputs."""
+    """Features of 128 = 4 x 32 steps: the head sees the mean of four places, so the average of its linear
+    inputs."""
     network = small()
     seen = []
     network.head[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

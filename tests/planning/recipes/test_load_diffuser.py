@@ -1,4 +1,5 @@
-"""`unveil.load` and `unveil eval` on folders of the original, and on what is converted from them: which weights, which settings."""
+"""`unveil.load` and `unveil eval` on folders of the original, and on what is converted from them: which
+weights, which settings."""
 
 import shutil
 from pathlib import Path

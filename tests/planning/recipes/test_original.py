@@ -1,4 +1,5 @@
-"""`unveil weights inspect` and `convert`, and loading: what is written is a run of ours, and every mistake is one line."""
+"""`unveil weights inspect` and `convert`, and loading: what is written is a run of ours, and every mistake is
+one line."""
 
 import json
 import shutil

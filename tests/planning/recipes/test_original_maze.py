@@ -1,4 +1,5 @@
-"""Checkpoints of the branch maze2d: the published planner to a goal, straight from the original's folder and converted."""
+"""Checkpoints of the branch maze2d: the published planner to a goal, straight from the original's folder and
+converted."""
 
 import json
 

@@ -1,4 +1,5 @@
-"""Settings of planners from Python are refused by their own names, from the command line by their flags, before anything is planned."""
+"""Settings of planners from Python are refused by their own names, from the command line by their flags,
+before anything is planned."""
 
 import pytest
 

@@ -202,7 +202,8 @@ def test_config_payloads_are_refused_and_do_not_run(logs, tmp_path, name, nest):
 
 
 def test_payloads_under_the_originals_own_names_are_data(logs, tmp_path):
-    """`diffuser.utils.os.system` exists in the original: `utils` imports os. Here it is no class of theirs, and refused."""
+    """`diffuser.utils.os.system` exists in the original: `utils` imports os. Here it is no class of theirs,
+    and refused."""
     marker = tmp_path / "ran"
     text = f"touch {marker}".encode()
     argument = b"X" + len(text).to_bytes(4, "little") + text

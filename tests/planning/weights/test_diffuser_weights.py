@@ -1,4 +1,5 @@
-"""Every parameter of both releases has its name here, outputs are the original's to float32, and what disagrees is refused."""
+"""Every parameter of both releases has its name here, outputs are the original's to float32, and what
+disagrees is refused."""
 
 from dataclasses import replace
 

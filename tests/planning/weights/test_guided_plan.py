@@ -1,4 +1,5 @@
-"""A whole guided plan of the original under its own noise, through `sample`, `Ancestral`, `Ascend` and `Inpaint`."""
+"""A whole guided plan of the original under its own noise, through `sample`, `Ancestral`, `Ascend` and
+`Inpaint`."""
 
 import pytest
 import torch
@@ -31,7 +32,8 @@ def variance(model: TrajectoryModel, t: Tensor) -> Tensor:
 
 
 def recorded(model: TrajectoryModel, noise: Tensor):
-    """An edit that adds, after the step into s, what the original added there; a solver of temperature 0 adds none."""
+    """An edit that adds, after the step into s, what the original added there; a solver of temperature 0 adds
+    none."""
 
     def add(x: Tensor, s: Tensor, generator: torch.Generator | None) -> Tensor:
         index = round(float(s) * STEPS)  # of the step that ended at s
@@ -67,7 +69,8 @@ def states(model: TrajectoryModel, guide, wanted: dict[str, Tensor]) -> list[Ten
 
 
 def ascend(model: TrajectoryModel, value, scale: float, stop: int, steps: int, by_variance: bool):
-    """n_step_guided_p_sample: at index i = T t - 1 nothing below `t_stopgrad`, else scale, times the posterior variance."""
+    """n_step_guided_p_sample: at index i = T t - 1 nothing below `t_stopgrad`, else scale, times the
+    posterior variance."""
 
     def gain(t: Tensor) -> float:
         if round(float(t) * STEPS) - 1 < max(stop, 0):

@@ -10,7 +10,8 @@ from unveil.policy.data.chunks import Chunks, published_split
 
 
 def by_hand(values, ends, n_obs, horizon, n_action):
-    """Repeat the first row n_obs - 1 times and the last one n_action - 1 times, then take every run of `horizon` rows."""
+    """Repeat the first row n_obs - 1 times and the last one n_action - 1 times, then take every run of
+    `horizon` rows."""
     found, start = [], 0
     for end in ends:
         episode = list(values[start:end])
@@ -44,7 +45,8 @@ def test_windows_are_those_cut_by_hand(lengths, n_obs, n_action, more):
 
 
 def test_the_drawn_table_holds():
-    """n_obs 2, horizon 16, n_action 8: 24,208 windows of 206 episodes and 25,650 steps; row 1 is now, rows 1..8 are executed."""
+    """n_obs 2, horizon 16, n_action 8: 24,208 windows of 206 episodes and 25,650 steps; row 1 is now, rows
+    1..8 are executed."""
     ends = np.array([40, 100])
     rows = np.arange(100, dtype=np.float32)[:, None]
     chunks = Chunks(rows, rows, ends, 2, 16, 8)
@@ -72,7 +74,8 @@ def test_impossible_windows_are_refused(numbers, message):
 
 
 def test_split_as_published():
-    """round(0.02 * 206) = 4 held out by default_rng(42).choice; the 90 that the published configuration trains on are of the others."""
+    """round(0.02 * 206) = 4 held out by default_rng(42).choice; the 90 that the published configuration
+    trains on are of the others."""
     most, few = published_split(206, 0.02, 0, 42), published_split(206, 0.02, 90, 42)
     held = np.random.default_rng(42).choice(206, size=4, replace=False)
     assert sorted(np.flatnonzero(~most)) == sorted(held)

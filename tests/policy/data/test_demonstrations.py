@@ -1,4 +1,5 @@
-"""One form of demonstrations from every format; what is wrong with a file is told in one line, and nothing strange is run."""
+"""One form of demonstrations from every format; what is wrong with a file is told in one line, and nothing
+strange is run."""
 
 import json
 import shutil
@@ -209,7 +210,8 @@ def test_what_is_wrong_with_a_zarr_store_is_told(damage, message, tmp_path):
 
 @pytest.mark.parametrize("lacking", [1, 500])
 def test_a_chunk_that_blosc_stored_as_it_was_cannot_be_cut_short_unnoticed(lacking, tmp_path):
-    """What does not shrink is stored as it is, and blosc copies as much of it as its header says, past the file's end, too."""
+    """What does not shrink is stored as it is, and blosc copies as much of it as its header says, past the
+    file's end, too."""
     path = tmp_path / "d.zarr"
     actions = np.random.default_rng(0).random((144, 2), np.float32)
     root = zarr.open_group(str(path), mode="w", zarr_format=2)

@@ -1,4 +1,5 @@
-"""Pictures of replay buffers: colours of any scale become bytes, depth keeps its numbers; what nobody asked for is left out and said."""
+"""Pictures of replay buffers: colours of any scale become bytes, depth keeps its numbers; what nobody asked
+for is left out and said."""
 
 import io
 import json

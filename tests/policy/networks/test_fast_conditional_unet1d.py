@@ -129,7 +129,8 @@ def asked(rows):
 @pytest.mark.parametrize("change", CHANGES)
 @torch.no_grad()
 def test_changed_weights_act_at_once(change, rows):
-    """Whatever is kept: the layouts for one row, for few and for many, the times, and what the vector says."""
+    """Whatever is kept: the layouts for one row, for few and for many, the times, and what the vector
+    says."""
     (plain, fast), (x, time, cond) = pair(), asked(rows)
     before = fast(x, time, fast.prefill(cond))
     change(plain)

@@ -1,4 +1,5 @@
-"""Parts of observations come in their order, images through their own or a shared encoder, cut at random in training alone."""
+"""Parts of observations come in their order, images through their own or a shared encoder, cut at random in
+training alone."""
 
 import pytest
 import torch

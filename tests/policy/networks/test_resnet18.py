@@ -1,4 +1,5 @@
-"""The image encoder has the published parameters, its spatial softmax finds places, and crops are what they say."""
+"""The image encoder has the published parameters, its spatial softmax finds places, and crops are what they
+say."""
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from unveil.policy.networks.resnet18 import ImageEncoder, SpatialSoftmax, centre
 
 
 def test_it_has_as_many_parameters_as_the_published_encoders():
-    """torchvision's ResNet-18 without its last layer has 11,176,512 with either norm; then 512 x 32 + 32 for mixing, 64 x 64 + 64."""
+    """torchvision's ResNet-18 without its last layer has 11,176,512 with either norm; then 512 x 32 + 32 for
+    mixing, 64 x 64 + 64."""
     assert sum(p.numel() for p in ImageEncoder((84, 84)).parameters()) == 11_176_512 + 16_416 + 4_160
 
 

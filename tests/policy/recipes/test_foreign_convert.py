@@ -1,4 +1,5 @@
-"""Other people's diffusion policies act here: whole decisions against the original's numbers and the published loop, written out."""
+"""Other people's diffusion policies act here: whole decisions against the original's numbers and the
+published loop, written out."""
 
 import json
 import math
@@ -37,7 +38,8 @@ def flat(parts, count, steps, spread=100.0, middle=0.0):
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 @pytest.mark.parametrize("weights", ["raw", "averaged"])
 def test_a_decision_of_one_step_has_the_originals_numbers(tmp_path, name, weights):
-    """The golden output of the network at times 3 and 77, through observation, belief, clipping and pixels: (x - sigma eps) / alpha."""
+    """The golden output of the network at times 3 and 77, through observation, belief, clipping and pixels:
+    (x - sigma eps) / alpha."""
     wanted, (x, observed) = golden(name), drawn((2, 8, 2), (2, 2, 5))
     alpha_bar = (1 - cosine_betas(100)).cumprod(0)
     limits = read_policy(unpacked(name, tmp_path)).normalization["action"]
@@ -55,7 +57,8 @@ def test_a_decision_of_one_step_has_the_originals_numbers(tmp_path, name, weight
 
 @pytest.mark.parametrize("kind", ["cnn", "transformer", "lerobot_state", "hybrid"])
 def test_a_whole_decision_is_the_published_loop(tmp_path, kind):
-    """DDPM in all steps: clipped x_0, mean of the posterior, variance beta (1 - abar') / (1 - abar), the same noise; then units undone."""
+    """DDPM in all steps: clipped x_0, mean of the posterior, variance beta (1 - abar') / (1 - abar), the same
+    noise; then units undone."""
     path = foreign(kind, tmp_path)
     read = read_policy_folder(path) if path.is_dir() else read_policy(path)
     it, steps, count = read.described, 100, 3
@@ -173,7 +176,8 @@ def test_a_policy_for_other_observations_is_not_scored_on_pusht(tmp_path, capsys
 
 @pytest.mark.parametrize("kind", ["lerobot_image", "lerobot_cameras", "hybrid", "multi_image"])
 def test_pixels_and_numbers_become_the_originals_features_and_actions(tmp_path, kind):
-    """Golden numbers of the original from what our policy is given: parts side by side, pixels 0 .. 255, all in the data's units."""
+    """Golden numbers of the original from what our policy is given: parts side by side, pixels 0 .. 255, all
+    in the data's units."""
     path, wanted = foreign(kind, tmp_path), golden(kind)
     read = read_policy_folder(path) if path.is_dir() else read_policy(path)
     if kind == "multi_image":  # what was drawn is raw there

@@ -1,4 +1,5 @@
-"""Checkpoints of real-stanford/diffusion_policy compute under our names what they compute there, and what is not one is refused.
+"""Checkpoints of real-stanford/diffusion_policy compute under our names what they compute there, and what is
+not one is refused.
 
 How the files and numbers were made: `policies/README.md`.
 """
@@ -73,7 +74,8 @@ def test_images_and_states_to_actions_as_there(tmp_path):
 
 
 def test_plain_resnets_as_there(tmp_path):
-    """`MultiImageObsEncoder`: images by name, then numbers by name; the mean over places; ImageNet's statistics after the normaliser."""
+    """`MultiImageObsEncoder`: images by name, then numbers by name; the mean over places; ImageNet's
+    statistics after the normaliser."""
     read, wanted = read_policy(saved(tmp_path / "m.ckpt", *multi_image())), golden("multi_image")["features"]
     assert read.described.parts == (
         Part("front", (3, 64, 60), 0, (57, 52)),
@@ -190,7 +192,8 @@ def test_an_encoder_with_batch_norm_is_named(tmp_path):
 
 
 def test_nothing_in_it_is_run(tmp_path):
-    """A call in the tree, in the config, or in a pickle within the pickle is refused or left alone, and never made."""
+    """A call in the tree, in the config, or in a pickle within the pickle is refused or left alone, and never
+    made."""
     marker, (cfg, tensors) = tmp_path / "ran", ({"policy": {}}, {"a": torch.ones(1)})
     for more in (
         {"more": Runs(marker)},

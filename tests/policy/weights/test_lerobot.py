@@ -1,4 +1,5 @@
-"""LeRobot's diffusion policies compute under our names what they compute there, with statistics inside the model or beside it.
+"""LeRobot's diffusion policies compute under our names what they compute there, with statistics inside the
+model or beside it.
 
 How the numbers were made: `policies/README.md`.
 """
@@ -123,7 +124,8 @@ def test_what_they_are(tmp_path):
 
 @pytest.mark.parametrize("name", ["lerobot_image", "lerobot_state"])
 def test_configs_of_before_kinds_and_types_say_the_same(tmp_path, name):
-    """As the first published policies have them, `lerobot/diffusion_pusht` and `lerobot/diffusion_pusht_keypoints`."""
+    """As the first published policies have them, `lerobot/diffusion_pusht` and
+    `lerobot/diffusion_pusht_keypoints`."""
     now = read_policy_folder(written(tmp_path, name))
     it = golden(name)["config"]
     inputs, outputs = it.pop("input_features"), it.pop("output_features")

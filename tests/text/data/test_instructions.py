@@ -1,4 +1,5 @@
-"""Instructions: LLaDA's template token by token, which turn is learned, what stands after a response, and lines refused by number."""
+"""Instructions: LLaDA's template token by token, which turn is learned, what stands after a response, and
+lines refused by number."""
 
 import json
 
@@ -28,7 +29,8 @@ def lladas(template: str = TEMPLATE, size: int = 320) -> LibraryTokens:
 
 
 def test_lladas_template_is_the_text_it_renders():
-    """What Jinja makes of TEMPLATE, written out, then tokenized as one string with its special tokens, as `apply_chat_template` does."""
+    """What Jinja makes of TEMPLATE, written out, then tokenized as one string with its special tokens, as
+    `apply_chat_template` does."""
     tokens = lladas()
     text = "<|startoftext|>"
     for turn in TURNS:

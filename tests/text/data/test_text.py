@@ -248,7 +248,8 @@ def test_half_a_character_becomes_the_replacement_character_and_is_said(tmp_path
 
 
 def test_a_long_document_is_encoded_in_parts_as_it_is_at_once(monkeypatch):
-    """Cut only where words are: "\\n\\n", two blanks, or a blank beside a line's end, may be one piece with what is beside them."""
+    """Cut only where words are: "\\n\\n", two blanks, or a blank beside a line's end, may be one piece with
+    what is beside them."""
     from unveil.text.data import tokens as module
 
     text = "".join(
@@ -287,7 +288,8 @@ def test_damaged_tokenizers_and_streams_are_one_line(tmp_path):
 
 
 def test_memory_of_reading_and_encoding_is_near_that_of_the_text(tmp_path):
-    """2 million characters: one text, its bytes while it is read, and two bytes a token; a list of numbers would be 8 bytes each."""
+    """2 million characters: one text, its bytes while it is read, and two bytes a token; a list of numbers
+    would be 8 bytes each."""
     import tracemalloc
 
     size = 2_000_000

@@ -1,4 +1,5 @@
-"""The methods that lm-evaluation-harness calls, without the package: likelihoods, greedy answers, generation; and its error in one line."""
+"""The methods that lm-evaluation-harness calls, without the package: likelihoods, greedy answers, generation;
+and its error in one line."""
 
 import sys
 from dataclasses import replace
@@ -34,7 +35,8 @@ def asked(*args) -> SimpleNamespace:
 
 
 def test_likelihoods_of_a_causal_model_are_its_chain_rule_in_any_batch():
-    """Sums over the continuation only; trailing blanks of a context belong to it; what is too long loses its beginning."""
+    """Sums over the continuation only; trailing blanks of a context belong to it; what is too long loses its
+    beginning."""
     model = random_model(causal=True)
     requests = [asked("ab", "cd"), asked("", "xyz"), asked("To be ", "or"), asked("q" * 40, "ab")]
     scores = HarnessText(model, batch=3, greedy=False).loglikelihood(requests)
@@ -119,7 +121,8 @@ TASK = {  # in the harness's own format of tasks
 
 @pytest.mark.parametrize("options", [{"causal": True}, {}, {"block": 4}], ids=str)
 def test_a_task_by_the_adapter_is_the_task_by_a_plain_loop_in_any_batch(options):
-    """Accuracies and scores: log-likelihoods of choices in one list of requests, against row after row, tokens by hand."""
+    """Accuracies and scores: log-likelihoods of choices in one list of requests, against row after row,
+    tokens by hand."""
     model, draws = random_model(**options), 3
     requests, plain = [], []
     for doc in TASK["docs"]:
@@ -154,7 +157,8 @@ def test_a_task_by_the_adapter_is_the_task_by_a_plain_loop_in_any_batch(options)
 
 
 def test_prompts_keep_their_end_where_the_new_tokens_would_fill_the_context(capsys):
-    """max_gen_toks of the whole context: half of it is the prompt's, of a short prompt all of it; the same tokens as by hand."""
+    """max_gen_toks of the whole context: half of it is the prompt's, of a short prompt all of it; the same
+    tokens as by hand."""
     model, settings = random_model(), TextSettings(length=8, steps=8)
     harness, prompt = HarnessText(model), "0123456789ABCDEFGHIJ"
     texts = harness.generate_until(

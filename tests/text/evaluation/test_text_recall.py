@@ -1,4 +1,5 @@
-"""Facts asked in both directions, and answers compared: of networks that know exactly what they are told here."""
+"""Facts asked in both directions, and answers compared: of networks that know exactly what they are told
+here."""
 
 import pytest
 import torch

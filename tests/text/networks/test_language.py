@@ -1,4 +1,5 @@
-"""The language transformer against a naive one written out by loops; who sees whom; padding; and the head where it is asked."""
+"""The language transformer against a naive one written out by loops; who sees whom; padding; and the head
+where it is asked."""
 
 import math
 

@@ -1,4 +1,5 @@
-"""Remembered context: what is read in two parts is what is read at once; block diffusion's mask; autoregression; and who sees whom."""
+"""Remembered context: what is read in two parts is what is read at once; block diffusion's mask;
+autoregression; and who sees whom."""
 
 import pytest
 import torch
@@ -45,7 +46,8 @@ def test_blocks_see_themselves_and_those_before():
 
 @pytest.mark.parametrize("block", [1, 3])
 def test_block_diffusion_is_the_published_mask_over_both_copies(block):
-    """[x_t; x_0] at once, under the mask of Arriola et al. 2025, section 3.2, written out by loops; values and gradients."""
+    """[x_t; x_0] at once, under the mask of Arriola et al. 2025, section 3.2, written out by loops; values
+    and gradients."""
     made, x_t, x_0 = network(block=block), tokens(seed=2), tokens()
     mask = torch.zeros((2 * L, 2 * L), dtype=torch.bool)
     for q in range(2 * L):

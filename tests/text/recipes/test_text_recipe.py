@@ -1,4 +1,5 @@
-"""The commands on a tiny text: prepare, train, resume, write, fill, watch, score; and what is refused in one line."""
+"""The commands on a tiny text: prepare, train, resume, write, fill, watch, score; and what is refused in one
+line."""
 
 import json
 import shlex
@@ -363,7 +364,8 @@ def next_line(said: str) -> list[str]:
 
 
 def test_each_next_line_runs(base, tmp_path, monkeypatch, capsys):
-    """From a text to prepared data, a run and its text; and from instructions to a chat; where places have blanks in their names."""
+    """From a text to prepared data, a run and its text; and from instructions to a chat; where places have
+    blanks in their names."""
     monkeypatch.chdir(tmp_path)
     text = tmp_path / "a poem.txt"
     text.write_text(POEM)

@@ -1,4 +1,5 @@
-"""The commands of fine-tuning: instructions, LoRA, adapters of PEFT's layout, chats, the demo; and what is refused in one line."""
+"""The commands of fine-tuning: instructions, LoRA, adapters of PEFT's layout, chats, the demo; and what is
+refused in one line."""
 
 import json
 import re

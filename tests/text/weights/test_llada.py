@@ -1,4 +1,5 @@
-"""LLaDA's folders: logits and samples equal to the published ones, memory-mapped shards, and what is refused in one line."""
+"""LLaDA's folders: logits and samples equal to the published ones, memory-mapped shards, and what is refused
+in one line."""
 
 import json
 import re
@@ -34,7 +35,8 @@ def model(saved):
 
 
 def test_logits_are_the_published_forwards(saved, model):
-    """A flipped rotation, a gate for its partner or heads grouped otherwise move them by far more than rounding."""
+    """A flipped rotation, a gate for its partner or heads grouped otherwise move them by far more than
+    rounding."""
     ids = torch.randint(0, 286, (3, 40), generator=torch.Generator().manual_seed(1))
     ours = model.denoiser(ids, torch.ones(3)).logits
     wanted = plain_logits(saved[1], ids.numpy())
@@ -109,7 +111,8 @@ def test_generate_writes_the_published_samplers_tokens(saved, model, prompt, how
 
 
 def test_sure_tokens_keep_their_order_in_float64():
-    """Four tokens whose probabilities are all 1 in float32, the later the surer: the published order is from the right."""
+    """Four tokens whose probabilities are all 1 in float32, the later the surer: the published order is from
+    the right."""
     mask, logits = 3, torch.zeros(1, 4, 4)
     logits[0, :, 1] = torch.tensor([20.0, 22.0, 24.0, 26.0])
     x = torch.full((1, 4), mask)

@@ -387,7 +387,8 @@ def test_the_scale_is_chosen_for_a_checkpoint_and_the_end_of_the_grid_is_told(
 
 
 def test_the_published_three_commands_run_as_they_are_hinted(base, tmp_path, capsys):
-    """The original's sequence with its own network and guidance; each command is the hint of the one before it."""
+    """The original's sequence with its own network and guidance; each command is the hint of the one before
+    it."""
     small = ["--batch-size", "2", "--device", "cpu"]
     trained = [
         "--horizon",
@@ -455,7 +456,8 @@ def test_the_hint_after_values_elsewhere_names_their_place(monkeypatch):
 
 
 def test_the_originals_logs_of_hopper_are_evaluated_as_they_lie(base, tmp_path):
-    """A diffusion and a value of the original's file format and of hopper's size, by --logbase and by --checkpoint, raw or averaged."""
+    """A diffusion and a value of the original's file format and of hopper's size, by --logbase and by
+    --checkpoint, raw or averaged."""
     common = (
         8,
         20,

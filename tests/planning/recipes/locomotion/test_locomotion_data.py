@@ -1,4 +1,5 @@
-"""`unveil data locomotion` from policies to a file that reads by its name, with a card that says what it is."""
+"""`unveil data locomotion` from policies to a file that reads by its name, with a card that says what it
+is."""
 
 import json
 

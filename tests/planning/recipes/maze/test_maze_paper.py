@@ -1,4 +1,5 @@
-"""The preset `paper` through the program: it trains, resumes and is scored; what does not apply to it is refused in one line."""
+"""The preset `paper` through the program: it trains, resumes and is scored; what does not apply to it is
+refused in one line."""
 
 import json
 

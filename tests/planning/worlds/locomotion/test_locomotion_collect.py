@@ -1,4 +1,5 @@
-"""D4RL-style locomotion data: whole episodes that really happened, marked as D4RL marks them, the same whatever the batch."""
+"""D4RL-style locomotion data: whole episodes that really happened, marked as D4RL marks them, the same
+whatever the batch."""
 
 from dataclasses import dataclass, replace
 
@@ -79,7 +80,8 @@ def test_marks_and_lengths(data):
 
 
 def test_every_step_happened(data):
-    """The recorded actions, replayed from the recorded starts, give the recorded observations, rewards and ends, at float32."""
+    """The recorded actions, replayed from the recorded starts, give the recorded observations, rewards and
+    ends, at float32."""
     world = LocomotionEpisodes(HOPPER, 1, int(np.random.SeedSequence((3, 0)).generate_state(1)[0]))
     for episode in range(3):
         world.reset(int(np.random.SeedSequence((3, 0)).generate_state(1)[0]) + episode)

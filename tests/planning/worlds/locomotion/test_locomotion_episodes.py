@@ -22,7 +22,8 @@ def foreign(body, version):
 @pytest.mark.parametrize("version", ["v4", "v5"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_bit_for_bit_gymnasiums(body, version):
-    """Starts, observations, rewards and ends of three episodes after another, until they are over, or 300 steps."""
+    """Starts, observations, rewards and ends of three episodes after another, until they are over, or 300
+    steps."""
     world = foreign(body, version)
     ours, generator, ended = LocomotionEpisodes(body, 3, 40, version), np.random.default_rng(1), 0
     scale = np.array([0.0, 0.3, 1.5])[:, None]  # 1.5 leaves the box
@@ -72,7 +73,8 @@ def test_states_out_of_range_end_an_episode_where_gymnasium_says():
 @pytest.mark.parametrize("version", ["v4", "v5"])
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_limits_are_gymnasiums(body, version):
-    """Also those that a few falls do not reach: the numbers themselves, and observations at velocities up to 30."""
+    """Also those that a few falls do not reach: the numbers themselves, and observations at velocities up to
+    30."""
     theirs, ours = foreign(body, version).unwrapped, LocomotionEpisodes(body, 1, 0, version)
     names = {"height": "_healthy_z_range", "angle": "_healthy_angle_range", "state": "_healthy_state_range"}
     for name, private in (names | {"control_cost": "_ctrl_cost_weight", "alive": "_healthy_reward"}).items():

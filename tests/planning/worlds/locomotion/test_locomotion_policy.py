@@ -1,4 +1,5 @@
-"""Policies against their formulas, number by number; and the real ones against the returns measured by others, where they are."""
+"""Policies against their formulas, number by number; and the real ones against the returns measured by
+others, where they are."""
 
 import csv
 from math import exp, tanh

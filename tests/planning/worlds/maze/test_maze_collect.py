@@ -1,4 +1,5 @@
-"""Generated data against D4RL's: its statistics, its stale observations, its marks; and the controller behind it."""
+"""Generated data against D4RL's: its statistics, its stale observations, its marks; and the controller behind
+it."""
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from unveil.planning.worlds.maze.physics import BallPhysics
 UMAZE = LAYOUTS["umaze"]
 STEPS = 60_000
 
-# maze: official v1 deviations of observations and actions, and segments and rewards a step (planning.md 0.4 and 5.1)
+# maze: official v1 deviations of observations and actions, and segments and rewards a step (planning.md 0.4
+# and 5.1)
 OFFICIAL = {
     "umaze": ([0.900, 0.709, 2.213, 2.468], None, 0.0125, 0.0745),
     "medium": ([1.337, 1.521, 2.341, 2.369], None, 0.0060, 0.0220),

@@ -1,4 +1,5 @@
-"""D4RL's protocol: how episodes start, when a step pays, how long it lasts; in lock-step and behind gymnasium."""
+"""D4RL's protocol: how episodes start, when a step pays, how long it lasts; in lock-step and behind
+gymnasium."""
 
 import subprocess
 import sys

@@ -60,7 +60,8 @@ def test_a_run_says_all_that_its_weights_need(run):
 
 
 def test_short_episodes_are_said_and_pictures_of_any_scale_are_bytes(tmp_path, capsys):
-    """One of 5 steps among three: config.json counts two; floats in [0, 1] are written as bytes, and depth in millimetres is no picture."""
+    """One of 5 steps among three: config.json counts two; floats in [0, 1] are written as bytes, and depth in
+    millimetres is no picture."""
     two = recorded()
     ends = np.concatenate([[5], two.episode_ends])
     unit = np.random.default_rng(0).random((len(two), 96, 96, 3)).astype(np.float32)
@@ -276,7 +277,8 @@ def test_pixels_are_trained_on_and_acted_from(kind, tmp_path, capsys):
 
 
 def test_lerobots_layouts_serve_what_they_show(tmp_path, capsys):
-    """The agent and pictures: pixels. The agent and the block's corners: keypoints, equal to those of the states."""
+    """The agent and pictures: pixels. The agent and the block's corners: keypoints, equal to those of the
+    states."""
     whole = seen()
     state = whole.observations["state"]
     agent = {"state": state[:, :2]}
@@ -346,7 +348,8 @@ def test_euler_is_ddim_of_flow_matching_alone():
 
 
 def test_the_published_sizes():
-    """256-512-1024 channels, 20 numbers of 2 observations: 65.5 M parameters. Chi et al. 2023, appendix, give 66 M."""
+    """256-512-1024 channels, 20 numbers of 2 observations: 65.5 M parameters. Chi et al. 2023, appendix, give
+    66 M."""
     config = flat(TRAIN_PRESETS["paper"])
     with torch.device("meta"):
         model = policy_model(config | {"observations": 20, "actions": 2})
@@ -415,7 +418,8 @@ def test_wrong_data_is_refused_before_anything_is_written(tmp_path, capsys):
 
 
 def test_an_episodes_score_and_a_start_s_chunks_do_not_depend_on_how_many_there_are(run, tmp_path):
-    """Nor on how many decisions are timed; up to the rounding of batched products, before contacts amplify it."""
+    """Nor on how many decisions are timed; up to the rounding of batched products, before contacts amplify
+    it."""
     out = tmp_path / "s.json"
     few = [*QUICK[2:], "--solver", "ddpm", "--sampling-steps", "5", "--json", str(out)]
     scores = []

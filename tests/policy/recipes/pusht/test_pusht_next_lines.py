@@ -1,4 +1,5 @@
-"""No dead ends on PushT: what data, train, convert and the demo say comes next runs as it is said; a converted run says what can go on."""
+"""No dead ends on PushT: what data, train, convert and the demo say comes next runs as it is said; a
+converted run says what can go on."""
 
 import json
 import re

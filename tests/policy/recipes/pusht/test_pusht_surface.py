@@ -100,7 +100,8 @@ def test_the_demo_shows_the_packaged_policy(tmp_path, monkeypatch, capsys):
 
 
 def test_the_packaged_policy_pushes_the_block_onto_its_mark(tmp_path):
-    """Three network calls a decision; a policy whose actions are scaled or shifted wrongly scores below 0.3."""
+    """Three network calls a decision; a policy whose actions are scaled or shifted wrongly scores below
+    0.3."""
     out = tmp_path / "score.json"
     flags = shlex.split("--preset fast --episodes 6 --seed 1000 --decisions 1 --device cpu")
     assert main(["eval", "pusht", "--checkpoint", "pusht-keypoints", *flags, "--json", str(out)]) == 0

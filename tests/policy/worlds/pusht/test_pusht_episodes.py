@@ -1,4 +1,5 @@
-"""PushT: recorded actions reach recorded states, the published starts, the published reward, rows that do not touch each other."""
+"""PushT: recorded actions reach recorded states, the published starts, the published reward, rows that do not
+touch each other."""
 
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 
 @pytest.mark.parametrize("episode", [0, 1])
 def test_recorded_actions_reach_the_recorded_states(episode):
-    """Fails with the block's position set before its angle (up to 90 px off), with other gains, or with actions one row late."""
+    """Fails with the block's position set before its angle (up to 90 px off), with other gains, or with
+    actions one row late."""
     two = recorded()
     rows = slice(two.starts[episode], two.episode_ends[episode])
     states, actions = two.observations["state"][rows].astype(float), two.actions[rows].astype(float)
@@ -54,9 +56,10 @@ def test_starts_are_the_published_ones():
 
 
 def test_all_published_starts_are_those_of_gym_pusht():
-    """golden/pusht_starts.npz: of seeds 100000 .. 100049 what gym-pusht 0.1.8 (pymunk 6.11.1) itself says after
-    `reset(options={"reset_to_state": drawn})`, of the published environment's draws (randint, randint, randint, randint, randn of
-    numpy's RandomState(seed)), which is that environment's `reset`, step of 0.01 s included."""
+    """golden/pusht_starts.npz: of seeds 100000 .. 100049 what gym-pusht 0.1.8 (pymunk 6.11.1) itself says
+    after `reset(options={"reset_to_state": drawn})`, of the published environment's draws (randint, randint,
+    randint, randint, randn of numpy's RandomState(seed)), which is that environment's `reset`, step of 0.01 s
+    included."""
     golden = np.load(Path(__file__).resolve().parents[3] / "golden" / "pusht_starts.npz")["states"]
     np.testing.assert_allclose(PushTEpisodes(50, 100_000).states, golden, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(
@@ -65,7 +68,8 @@ def test_all_published_starts_are_those_of_gym_pusht():
 
 
 def test_the_position_set_first_is_moved_about_the_centre_of_mass():
-    """p' = p + c - R(angle) c for the block's centre of mass c: what the published order of assignments does to every start."""
+    """p' = p + c - R(angle) c for the block's centre of mass c: what the published order of assignments does
+    to every start."""
     world = PushTEpisodes(1, 100_007)
     state = initial_state(100_007)
     centre = np.array(world._worlds[0].block.center_of_gravity)
@@ -113,7 +117,8 @@ def test_keypoints_are_the_recorded_ones():
 
 
 def test_vertices_are_gym_pushts_environment_state():
-    """In its order of corners, which LeRobot's policies of states know: pymunk's, not that of the drawing in its documentation."""
+    """In its order of corners, which LeRobot's policies of states know: pymunk's, not that of the drawing in
+    its documentation."""
     world = PushTEpisodes(3, 100_000)
     for _ in range(15):
         world.step(world.states[:, 2:4])  # push the block
