@@ -150,7 +150,7 @@ def _helpful(
 
     hints = get_type_hints(config, include_extras=True)
     texts = {text.arg_name: text.description or "" for text in parse_from_object(config).params}
-    known = known or names_of(default)
+    known = known or (names_of(default) if default else [part.name for part in fields(config)])
     annotations: dict[str, Any] = {}
     values: dict[str, Any] = {}
     for part in fields(config):

@@ -37,7 +37,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     if path_or_name in names:
         if Path(path_or_name).exists():
             raise UnveilError(
-                f"{path_or_name!r} is a packaged model and a folder here; the folder is ./{path_or_name}"
+                f"{path_or_name!r} is a packaged model and a folder; for the folder write ./{path_or_name}"
             )
         check_files(ZOO / path_or_name)
         return ZOO / path_or_name

@@ -375,7 +375,7 @@ def test_every_method_trains_and_what_it_makes_is_sampled(base, flags, tmp_path)
         (["sample", "--steps", "26", "--solver", "ddpm"], "trained with 25 steps"),
         (["sample", "--steps", "26"], "trained with 25 steps"),
         (["sample", "-n", "0"], "-n must be a whole number of at least 1"),
-        (["sample", "--from-png", "nowhere.png"], "nowhere.png: not a PNG"),
+        (["sample", "--from-png", "nowhere.png"], "nowhere.png: cannot be read (No such file"),
         (["sample", "--scale", "nan", "--class", "1"], "--scale must be a finite number of at least 0"),
         (["sample", "--scale", "2", "--class", "-1"], "give --class"),
         (["sample", "--checkpoint", "IDDPM", "--scale", "2"], "trained without --classes"),

@@ -6,9 +6,9 @@ import tarfile
 import zlib
 from dataclasses import replace
 from difflib import get_close_matches
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -233,7 +233,7 @@ def _batches(
     return dict(zip(wanted, rows, strict=True)), records
 
 
-def _filled(part: np.ndarray, stream: IO[bytes]) -> None:
+def _filled(part: np.ndarray, stream: BufferedIOBase) -> None:
     """Fill a part of an array from a stream.
 
     Raises:

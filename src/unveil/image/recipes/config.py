@@ -86,7 +86,7 @@ class SampleImage:
     checkpoint: str = "runs/image"
     """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
     weights`)"""
-    n: Annotated[int, Bounds(1), arg(aliases=("-n",))] = 64
+    n: Annotated[int, Bounds(1)] = 64
     """number of images"""
     label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
     """classes of the images in turn, by number from 0 or by name; -1: unconditional; default: all classes in
@@ -324,7 +324,7 @@ SAMPLE = Verb(
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
     "checkpoint n label solver steps scale given task restore from_png out watch seed",
-    aliases={"--label": "--class", "--given": "--from"},  # older names
+    aliases={"-n": "--n", "--label": "--class", "--given": "--from"},  # the last two: older names
 )
 DEMO = Verb(
     {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", "checkpoint out"

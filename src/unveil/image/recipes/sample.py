@@ -124,11 +124,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     if config.from_png is not None:
         config, recorded, note = repeated(config)
     job, count = config.job, config.n
-    files = [
-        "grid.png",
-        *(["denoising.gif"] if config.watch else []),
-        *(f"{k:04d}.png" for k in range(count)),
-    ]
+    files = ["grid.png", *(["denoising.gif"] if config.watch else [])]
+    numbered = (file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal())
+    files += [file.name for file in sorted(numbered) if int(file.stem) < count]
     inputs = input_files(config)
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
