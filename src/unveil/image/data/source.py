@@ -198,7 +198,7 @@ def read_cifar(place: Path, test: bool = False) -> ImageSet:
                 batches, records = _batches(place, wanted, sizes)
                 for name in sorted(batches, key=lambda name: members[name].offset):
                     stream = archive.extractfile(members[name])
-                    assert stream is not None
+                    assert isinstance(stream, BufferedIOBase)
                     _filled(batches[name], stream)
     except (*DAMAGE, tarfile.TarError) as error:
         raise UnveilError(f"{place}: damaged ({error})") from error
