@@ -113,7 +113,7 @@ def within(name: str, value: object, bounds: Bounds) -> float:
     return result
 
 
-def check_fields(settings: Any) -> None:
+def check_fields(settings: object) -> None:
     """Check the values of a dataclass against the types and `Bounds` of its fields.
 
     Lists become tuples and whole numbers become floats where the field is of that type. Names of fields stand
@@ -161,7 +161,7 @@ def _fitted(value: Any, hint: Any, bounds: Bounds | None = None) -> tuple[Any, s
     return value, "" if known else "text" if hint is str else f"a {hint.__name__}"
 
 
-def _fitted_number(value: Any, hint: type, bounds: Bounds) -> tuple[Any, str]:
+def _fitted_number(value: object, hint: type, bounds: Bounds) -> tuple[Any, str]:
     plain = not isinstance(value, bool)
     if hint is int:
         good = plain and isinstance(value, Integral) and bounds.hold(int(value))
@@ -171,7 +171,7 @@ def _fitted_number(value: Any, hint: type, bounds: Bounds) -> tuple[Any, str]:
     return value, f"a {'finite ' if isinf(bounds.most) and bounds.below else ''}number{bounds.words()}"
 
 
-def _fitted_tuple(value: Any, parts: tuple[Any, ...]) -> tuple[Any, str]:
+def _fitted_tuple(value: object, parts: tuple[Any, ...]) -> tuple[Any, str]:
     wanted = parts[:1] * len(value) if isinstance(value, Sequence) and parts[1:] == (...,) else parts
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(wanted):
         return value, f"{len(parts)} values" if parts[1:] != (...,) else "a list"

@@ -159,7 +159,7 @@ def _of_recipe(name: str, rest: list[str]) -> int:
 
 
 def _report(
-    recipe: str, config: Any, result: dict[str, Any], seconds: float | None, text: str, target: str | None
+    recipe: str, config: object, result: dict[str, Any], seconds: float | None, text: str, target: str | None
 ) -> None:
     """Write the record of a result, and print its text: on standard error if the record is on standard
     output."""

@@ -107,7 +107,7 @@ def _said(printed: str) -> str:
 
 
 def _help(
-    config: type, command: str, default: Any, common: Collection[str], aliases: Mapping[str, str]
+    config: type, command: str, default: object, common: Collection[str], aliases: Mapping[str, str]
 ) -> None:
     """Print the help of the common flags, and the command that shows all; of all flags if `common` is empty.
 
@@ -131,7 +131,7 @@ def _help(
 
 def _helpful(
     config: type,
-    default: Any,
+    default: object,
     common: Collection[str],
     aliases: Mapping[str, str],
     known: Collection[str] = (),
@@ -177,7 +177,7 @@ def _unprinted(_: str) -> str:
     return ""
 
 
-def _plain(hint: Any) -> str | None:
+def _plain(hint: object) -> str | None:
     """The values of an optional flag for its help, without None and ""; None: as tyro shows them."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]

@@ -41,7 +41,7 @@ def repeats(symbol: Symbol) -> bool:
     return symbol in _TYPES or symbol.module.split(".")[0] == "omegaconf"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """The contents of a config, interpolations as written (`omegaconf_interpolation.resolved` replaces them).
 
     Raises:

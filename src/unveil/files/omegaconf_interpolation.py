@@ -37,7 +37,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     """Replace the interpolations of a config by their values."""
 
-    def walk(value: Any, path: tuple[str, ...]) -> Any:
+    def walk(value: object, path: tuple[str, ...]) -> Any:
         if isinstance(value, dict):
             return {
                 name: walk(part, (*path, str(name))) for name, part in cast(dict[Any, Any], value).items()

@@ -206,14 +206,14 @@ class _Machine:
             raise ValueError("it leaves more or less than one value")
         return self.stack[0]
 
-    def deepen(self, container: Any, parts: list[Any]) -> None:
+    def deepen(self, container: object, parts: list[Any]) -> None:
         depth = 1 + max((self.depths.get(id(part), 0) for part in parts), default=0)
         if depth > self.deepest:
             raise ValueError(f"nested more than {self.deepest} deep")
         self.alive.append(container)
         self.depths[id(container)] = max(depth, self.depths.get(id(container), 0))
 
-    def hold(self, container: Any, parts: list[Any]) -> None:
+    def hold(self, container: object, parts: list[Any]) -> None:
         self.deepen(container, parts)
         self.stack.append(container)
 
@@ -249,7 +249,7 @@ class _Machine:
             raise ValueError("one container occurs in two places")
         return value
 
-    def name(self, module: Any, name: Any) -> None:
+    def name(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise ValueError("a name that is no string")
         symbol = Symbol(module, name)
@@ -257,7 +257,7 @@ class _Machine:
             raise ValueError(f"it names {module[:60]}.{name[:60]}, which does not belong here")
         self.stack.append(symbol)
 
-    def make(self, maker: Any, arguments: Any) -> None:
+    def make(self, maker: object, arguments: object) -> None:
         if not isinstance(maker, Symbol) or not isinstance(arguments, tuple):
             raise ValueError("it calls what is no name")
         if maker != ORDERED_DICT:
@@ -267,7 +267,7 @@ class _Machine:
         else:
             self.stack.append({})
 
-    def build(self, state: Any) -> None:
+    def build(self, state: object) -> None:
         target = self.top()
         if isinstance(target, Made) and target.state is None:
             self.deepen(target, [state])

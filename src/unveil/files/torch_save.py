@@ -176,7 +176,7 @@ def _once(storage: Storage) -> Storage:
     return cached
 
 
-def _visit(value: Any, storage: Storage) -> None:
+def _visit(value: object, storage: Storage) -> None:
     if isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             _visit(part, storage)
@@ -184,7 +184,7 @@ def _visit(value: Any, storage: Storage) -> None:
         storage(*_layout(value)[:3])
 
 
-def _resolved(value: Any, storage: Storage) -> Any:
+def _resolved(value: object, storage: Storage) -> Any:
     if isinstance(value, dict):
         return {key: _resolved(part, storage) for key, part in value.items()}
     if isinstance(value, list):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +93,7 @@ class ImageClassifier(nn.Module):
         return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, time.to(x_t.device, x_t.dtype)
 
 
-def classifier_network(shape: ImageShape, **options: Any) -> Classifier2d:
+def classifier_network(shape: ImageShape, **options: object) -> Classifier2d:
     """The untrained network of a shape.
 
     Args:

@@ -1,7 +1,7 @@
 """The image model: a denoiser of pixels, conditional on the class if there are classes."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -256,7 +256,7 @@ def pixels_of(x: Tensor) -> Tensor:
     return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
 
 
-def image_network(shape: ImageShape, **options: Any) -> UNet2d:
+def image_network(shape: ImageShape, **options: object) -> UNet2d:
     """The untrained network of a shape. The last row of the label embedding is that of the unconditional
     model.
 

@@ -146,7 +146,7 @@ def names_of(config: Any) -> dict[str, str]:
     return names
 
 
-def changed(config: Config, **values: Any) -> Config:
+def changed(config: Config, **values: object) -> Config:
     """Replace fields of a config or of the settings embedded in it.
 
     Raises:

@@ -14,7 +14,7 @@ from unveil.files.atomic import MADE, check_output, output, replacing
 from unveil.runs.flags import flat
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> Any:
     """Replace infinite numbers and NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
@@ -56,7 +56,7 @@ def write(target: str, text: str) -> None:
 
 
 def record_of(
-    recipe: str, config: Any, result: Mapping[str, Any], seconds: float | None = None
+    recipe: str, config: object, result: Mapping[str, Any], seconds: float | None = None
 ) -> dict[str, Any]:
     """The record of a result, of the same form for every verb and benchmark.
 

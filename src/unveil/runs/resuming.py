@@ -87,7 +87,7 @@ def _check_names(run: Path) -> None:
             )
 
 
-def write_config(run: Path, described: dict[str, Any], defaults: Any, resume: bool) -> str:
+def write_config(run: Path, described: dict[str, Any], defaults: object, resume: bool) -> str:
     """Write config.json, unless the run has begun with another one.
 
     If `described` has `new_data`, sizes of the data (`DATA`) may differ; `data_before` of config.json then
@@ -151,7 +151,9 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
         )
 
 
-def _changed(run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: Any) -> list[str]:
+def _changed(
+    run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: object
+) -> list[str]:
     """Names of the sizes of data that differ and may.
 
     Raises:

@@ -87,7 +87,7 @@ def run_task(
     device: torch.device,
     run: Path,
     described: dict[str, Any],
-    defaults: Any,
+    defaults: object,
     progress: Progress,
     on_sample: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
     on_save: Callable[[int, dict[str, torch.Tensor]], None] | None = None,

@@ -45,7 +45,7 @@ class Verb:
         """The default preset."""
         return self.presets["default"]
 
-    def next(self, config: Any, run: Any) -> str:
+    def next(self, config: object, run: object) -> str:
         """What to do after a training, as text."""
         if ":" in self.after:
             return wired(self.after)(config, run)

@@ -69,7 +69,7 @@ def faster_in_bfloat16(
 
 
 def _faster(
-    model: nn.Module, batch: Any, loss: BatchLoss, device: torch.device, turns: int, seconds: float
+    model: nn.Module, batch: object, loss: BatchLoss, device: torch.device, turns: int, seconds: float
 ) -> bool:
     best, began = {False: math.inf, True: math.inf}, perf_counter()
     for turn in range(turns):
@@ -84,7 +84,7 @@ def _faster(
 
 
 def _turn(
-    model: nn.Module, loss: BatchLoss, batch: Any, device: torch.device, bfloat16: bool
+    model: nn.Module, loss: BatchLoss, batch: object, device: torch.device, bfloat16: bool
 ) -> tuple[float, bool]:
     """Seconds of one loss and its gradient, and whether the gradient is finite."""
     model.zero_grad(set_to_none=True)

@@ -100,7 +100,7 @@ def _batch_bytes(batch: object) -> int:
     )
 
 
-def _counted(empty: nn.Module, batch: Any, loss: BatchLoss, bfloat16: bool) -> int:
+def _counted(empty: nn.Module, batch: object, loss: BatchLoss, bfloat16: bool) -> int:
     with counting(*empty.parameters(), *empty.buffers()) as live:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             value, _ = loss(empty, batch)

@@ -166,7 +166,7 @@ def axes(tensors: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...
     return tuple(tensors[name].shape)
 
 
-def state_dict(name: str, value: Any) -> dict[str, Tensor]:
+def state_dict(name: str, value: object) -> dict[str, Tensor]:
     """A dict of tensors by their names.
 
     Raises:

@@ -188,5 +188,5 @@ def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
     return value
 
 
-def _counted(value: Any, most: int) -> bool:
+def _counted(value: object, most: int) -> bool:
     return type(value) is int and 0 < value <= most

@@ -21,7 +21,7 @@ from unveil.image.weights.description import (
 )
 
 
-def _plain(tree: Any) -> Any:
+def _plain(tree: object) -> Any:
     """The parts that are read: a state dict, or model, average and step of a milestone."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
         return {name: tree[name] for name in ("model", "ema", "step") if name in tree}

@@ -149,7 +149,7 @@ def load_foreign_policy(
     settings: PolicySettings | None = None,
     *,
     raw: bool = False,
-    **fields: Any,
+    **fields: object,
 ) -> tuple[Policy, str]:
     """A `Policy` from what `released_policies` returns for a path, and its observation on PushT.
 

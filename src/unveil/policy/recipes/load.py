@@ -155,7 +155,11 @@ def load_policy_model(
 
 
 def load_policy(
-    folder: Path, device: str = "auto", seed: int = 0, settings: PolicySettings | None = None, **fields: Any
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    settings: PolicySettings | None = None,
+    **fields: object,
 ) -> Policy:
     """A `Policy` from a run folder, a checkpoint folder or the folder of a packaged model.
 

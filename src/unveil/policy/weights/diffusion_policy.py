@@ -251,7 +251,7 @@ def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -
     return tuple(parts)
 
 
-def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
+def _parts(observations: Mapping[str, Any], crop: object) -> tuple[Part, ...]:
     """The parts in the order of `shape_meta`, each image with its own encoder."""
     parts, encoders = list[Part](), 0
     for key, meta in observations.items():
@@ -270,7 +270,7 @@ def _parts(observations: Mapping[str, Any], crop: Any) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _plain(tree: Any) -> dict[str, Any]:
+def _plain(tree: object) -> dict[str, Any]:
     """`cfg` as plain objects, the state dicts of model and average, and the numbers in nested pickles."""
     payload = cast(dict[str, Any], tree) if isinstance(tree, dict) else {}
     dicts, pickles = payload.get("state_dicts"), payload.get("pickles")
@@ -315,14 +315,14 @@ def _other(file: Path) -> str:
     return ""
 
 
-def _tensors(name: str, value: Any) -> dict[str, Tensor]:
+def _tensors(name: str, value: object) -> dict[str, Tensor]:
     tensors = cast(dict[object, object], value) if isinstance(value, dict) else {}
     if not tensors or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
         raise ValueError(f"its state_dicts: {name} is not a dict of tensors")
     return cast(dict[str, Tensor], tensors)
 
 
-def _at(config: Any, path: str, kind: type) -> Any:
+def _at(config: object, path: str, kind: type) -> Any:
     """The value at a dotted path of a config, which must exist and be of this kind."""
     value = config
     for name in path.split("."):

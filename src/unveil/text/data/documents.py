@@ -5,7 +5,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -99,7 +98,7 @@ def _documents(file: Path, field: str, encoding: str) -> list[Record]:
     return read
 
 
-def _field(value: Any, place: str, field: str) -> str:
+def _field(value: object, place: str, field: str) -> str:
     if not isinstance(value, dict) or not isinstance(value.get(field), str):
         has = ", ".join(map(str, value))[:80] if isinstance(value, dict) else type(value).__name__
         raise UnveilError(

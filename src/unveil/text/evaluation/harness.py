@@ -199,7 +199,9 @@ def as_harness_model(model: TextModel, **options: Any) -> Any:
     return type("UnveilText", (HarnessText, LM), {})(model, **options)
 
 
-def harness_metrics(model: TextModel, tasks: Sequence[str], limit: int = 0, **options: Any) -> dict[str, Any]:
+def harness_metrics(
+    model: TextModel, tasks: Sequence[str], limit: int = 0, **options: object
+) -> dict[str, Any]:
     """Run tasks of the harness, which downloads their data itself: {"<task>_<metric>": number}.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.pair import laid_out, pair_at, paired, value_of
 
@@ -24,7 +24,7 @@ def load_pair(
     raw: bool = False,
     preset: str | None = None,
     settings: GuidedSettings | None = None,
-    **fields: Any,
+    **fields: object,
 ) -> GuidedPlanner:
     """A planner from the diffusion, and the value if there is one, in a folder.
 
