@@ -82,6 +82,7 @@ def test_arguments_of_functions():
             "x must be a number of at least 0 and below 1, got 1.0",
         ),
         (lambda: one_of("w", "c", ("a", "b")), "w must be one of a, b, got 'c'"),
+        (lambda: number("x", 10**400), "x must be a finite number, got 1" + "0" * 59),
         (lambda: flag("f", 1), "f must be True or False, got 1"),
         (lambda: kind("m", 3, str, ", a name"), "m must be a str, a name, got 3"),
     ):

@@ -6,7 +6,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from math import inf, isinf
+from math import inf, isinf, nan
 from numbers import Integral, Real
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -166,8 +166,12 @@ def _fitted_number(value: object, hint: type, bounds: Bounds) -> tuple[Any, str]
     if hint is int:
         good = plain and isinstance(value, Integral) and bounds.hold(int(value))
         return value, "" if good else f"a whole number{bounds.words()}"
-    if plain and isinstance(value, Real) and bounds.hold(float(value)):
-        return float(value), ""
+    try:
+        result = float(value) if plain and isinstance(value, Real) else nan
+    except OverflowError:  # a whole number beyond the largest float
+        result = nan
+    if bounds.hold(result):
+        return result, ""
     return value, f"a {'finite ' if isinf(bounds.most) and bounds.below else ''}number{bounds.words()}"
 
 
