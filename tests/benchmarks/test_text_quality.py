@@ -55,6 +55,7 @@ def test_a_judge_that_knows_nothing_gives_every_token_the_same():
 
 
 def test_scores_do_not_depend_on_the_batch_nor_on_which_other_pieces_are_scored():
+    torch.manual_seed(0)
     model = TextModel(TextShape(TOKENS.size, context=8, width=16, depth=1, heads=2), TOKENS).eval()
     stream = Stream(np.arange(8 * 6 + 3, dtype=np.int32) % 200, 51)
     for form, times in (("l", "stratified"), ("t", "independent"), ("t", "antithetic")):
