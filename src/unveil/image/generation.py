@@ -37,6 +37,7 @@ class Given:
         cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
             `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
+        prompts: N texts, for a model of captions.
     """
 
     classifier: ImageClassifier | None = None
@@ -45,6 +46,7 @@ class Given:
     value: Tensor | None = None
     cost: Callable[[slice], LogPotential] | None = None
     low: Tensor | None = None
+    prompts: Sequence[str] | None = None
 
 
 NOTHING = Given()
@@ -217,12 +219,13 @@ def _guided(
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low = None if given.low is None else given.low[some]
-    cond = model.condition(own, rows, low)
+    prompts = None if given.prompts is None else given.prompts[some]
+    cond = model.condition(own, rows, low, prompts)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     if settings.scale != 1.0:
-        negative = _negative(settings)
+        negative, text = _negative(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
-        null = model.condition(away, rows, low)
+        null = model.condition(away, rows, low, None if text is None else [text] * rows)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
@@ -247,15 +250,17 @@ def _guided(
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
-def _negative(settings: ImageSettings) -> int:
-    """The number of the negative class, -1 for none.
+def _negative(model: ImageModel, settings: ImageSettings) -> tuple[int, str | None]:
+    """The number of the negative class, -1 for none, and the negative prompt.
 
     Raises:
-        ValueError: it is a name; only recipes know the names of classes.
+        ValueError: the name of a class; only recipes know the names of classes.
     """
-    if isinstance(settings.negative, str):
+    if isinstance(settings.negative, int):
+        return settings.negative, None
+    if model.text is None:
         raise ValueError(f"`negative` must be the number of a class here, got {settings.negative!r}")
-    return settings.negative
+    return -1, settings.negative
 
 
 def _check(
@@ -263,21 +268,27 @@ def _check(
 ) -> None:
     """Refuse what this model cannot follow."""
     classes, null, scale = model.shape.classes, model.shape.null, settings.scale
-    negative = _negative(settings)
+    negative, text = _negative(model, settings)
     if labels is not None:
         known = 0 if given.classifier is None else given.classifier.shape.classes
         check_labels(labels, count, classes or known)
     if negative >= 0 and negative >= classes:
         known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without `classes`"
         raise ValueError(f"`negative` {negative}: {known}")
-    if scale != 1.0 and not (classes and (null or negative >= 0)):
+    if given.prompts is not None and (model.text is None or len(given.prompts) != count):
+        model.worded(None, count, given.prompts)  # which refuses them
+    if text is not None and (scale == 1.0 or given.prompts is None):
+        raise ValueError("a negative text is what guidance leads away from; give `prompt`, and `scale` above 1")
+    if scale != 1.0 and given.prompts is None and not (classes and (null or negative >= 0)):
         what = (
             "without dropping labels (`label_drop`); or give `negative`" if classes else "without `classes`"
         )
         raise ValueError(
             f"`scale` {scale} needs a model of images with and without a class; this was trained {what}"
+            if model.text is None
+            else f"`scale` {scale} guides towards a text; give `prompt`"
         )
-    if scale != 1.0 and labels is None:
+    if scale != 1.0 and labels is None and given.prompts is None:
         raise ValueError(f"`scale` {scale} guides towards a class; give `label`")
     if negative >= 0 and scale == 1.0:
         raise ValueError(f"`negative` {negative} is what guidance leads away from; give `scale` above 1")

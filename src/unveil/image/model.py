@@ -1,5 +1,6 @@
 """The image model: a denoiser of pixels, conditional on the class if there are classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from unveil.checks import Bounds, check_fields
 from unveil.image.networks.unet2d import UNet2d, UNet2dShape, sides_of
+from unveil.image.text_conditioning import TextConditioning, with_text
 from unveil.network.condition import Condition
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
@@ -41,6 +43,8 @@ class ImageShape:
             1 disables it.
         betas: the T betas of the schedule "betas".
         time_scale: factor of the time input, which is the index of a table's entry.
+        context: width of the text tokens that the network attends to; 0: no text.
+        pooled: width of the pooled text, which joins the time embedding; 0: none.
     Raises:
         ValueError: a value of another type or out of range, or values that exclude each other.
     """
@@ -67,6 +71,8 @@ class ImageShape:
     upsample: Annotated[int, Bounds(1)] = 1
     betas: tuple[Annotated[float, Bounds(0, 1, above=True, below=True)], ...] = ()
     time_scale: Annotated[float, Bounds(0, above=True)] = 1.0
+    context: Annotated[int, Bounds(0, 99_999)] = 0
+    pooled: Annotated[int, Bounds(0, 99_999)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -117,9 +123,12 @@ class ImageModel(nn.Module):
 
     Args:
         network: replaces the `UNet2d` that the shape describes; it has as many rows of labels.
+        text: reads prompts, for a shape with `context`.
     """
 
-    def __init__(self, shape: ImageShape, network: nn.Module | None = None) -> None:
+    def __init__(
+        self, shape: ImageShape, network: nn.Module | None = None, text: TextConditioning | None = None
+    ) -> None:
         super().__init__()
         self.shape = shape
         if network is None:
@@ -141,25 +150,49 @@ class ImageModel(nn.Module):
         self.denoiser = GaussianDenoiser(
             network, schedule, parameterization, time_input, shape.learned_variance
         )
+        self.text = text
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
 
-    def condition(self, labels: Tensor | None, count: int, low: Tensor | None = None) -> Condition | None:
-        """The condition of the network: classes (B,) or no class, and low-resolution images; None for an
-        unconditional model.
+    def condition(
+        self,
+        labels: Tensor | None,
+        count: int,
+        low: Tensor | None = None,
+        prompts: Sequence[str] | None = None,
+    ) -> Condition | None:
+        """The condition of the network: classes (B,) or no class, low-resolution images, and prompts; None
+        for an unconditional model.
 
         Args:
             low: (B, C, S / upsample, S / upsample) in -1 .. 1, which an upsampler sees enlarged (bilinear).
+            prompts: B texts; None: the empty prompt, which is the null condition of a model of text.
         Raises:
-            ValueError: classes that the model was not trained with, or none for a model that is only
-                conditional; likewise for `low`.
+            ValueError: classes or prompts that the model was not trained with, or no class for a model that
+                is only conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
             raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
-        return self.beside(self._class(labels, count), low)
+        return self.beside(self.worded(self._class(labels, count), count, prompts), low)
+
+    def worded(
+        self, cond: Condition | None, count: int, prompts: Sequence[str] | None = None
+    ) -> Condition | None:
+        """The condition with the encoded prompts, or with those of the empty prompt.
+
+        Raises:
+            ValueError: prompts for a model without text, or another number than `count`.
+        """
+        if self.text is None:
+            if prompts is not None:
+                raise ValueError("this model was trained without `captions`; leave `prompt` out")
+            return cond
+        if prompts is not None and len(prompts) != count:
+            raise ValueError(f"{count} images need as many prompts, got {len(prompts)}")
+        return with_text(cond, self.text([""] * count if prompts is None else prompts, self.device))
 
     def beside(self, cond: Condition | None, low: Tensor | None) -> Condition | None:
         """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an
@@ -278,6 +311,8 @@ def image_network(shape: ImageShape, **options: object) -> UNet2d:
         stem=shape.stem,
         groups=shape.groups,
         concat=shape.channels if shape.upsample > 1 else 0,
+        context=shape.context,
+        vector=shape.pooled,
     )
     return UNet2d(replace(network, **options))
 

@@ -26,6 +26,7 @@ class ImageBatch(NamedTuple):
         noise: standard normal, like the images.
         seed: seed of the network's dropout.
         weights: (B,) weights of the losses; None: all equal.
+        prompts: B captions, "" where they are dropped; None for a model without text.
     """
 
     pixels: Tensor
@@ -35,6 +36,7 @@ class ImageBatch(NamedTuple):
     noise: Tensor
     seed: int
     weights: Tensor | None = None
+    prompts: tuple[str, ...] | None = None
 
 
 def image_batches(
@@ -107,7 +109,7 @@ def image_loss(
     if shape.classes:
         assert batch.labels is not None
         classes = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
-    cond = model.beside(classes, model.reduced(x_0))
+    cond = model.beside(model.worded(classes, len(x_0), batch.prompts), model.reduced(x_0))
     weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
     steps = shape.diffusion_steps
     before = ((batch.t * steps).round() - 1.0) / steps

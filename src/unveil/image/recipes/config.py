@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
-from unveil.image.recipes.training_flags import IMAGES, NETWORK, Data, Network
+from unveil.image.recipes.training_flags import CAPTIONS, IMAGES, NETWORK, Captions, Data, Network
 from unveil.image.settings import ImageSettings
 from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed, flat
 from unveil.runs.verb import Verb
@@ -58,8 +58,9 @@ class TrainImage:
     0"""
     classes: bool = False
     """condition the network on the class: subfolder, prefix of the file name, or label"""
+    text: Captions = CAPTIONS
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
-    """probability of dropping the class during training, for classifier-free guidance"""
+    """probability of dropping the class and the caption during training, for classifier-free guidance"""
     upsample: Annotated[int, Bounds(1)] = 1
     """factor of an upsampler, conditioned on the image at 1 / `upsample` of its size; 1: train an ordinary
     model"""
@@ -91,6 +92,9 @@ class SampleImage:
     label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
     """classes of the images in turn, by number from 0 or by name; -1: unconditional; default: all classes in
     turn"""
+    prompt: tuple[str, ...] = ()
+    """texts that describe the images, used in turn, for models that were trained on captions; default: no
+    text"""
     settings: Settings = SAMPLING
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself

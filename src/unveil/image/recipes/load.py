@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.image.recipes.prompts import caption_flags, text_of
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
     from unveil.image.model import ImageModel, ImageShape
+    from unveil.image.text_conditioning import TextConditioning
 
 IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
     "norm_epsilon": float,
@@ -27,7 +29,7 @@ IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
 }
 CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
-LATER = ("upsample", "betas", "time_scale")  # fields of a shape that the config.json of older versions lacks
+LATER = ("upsample", "betas", "time_scale", "context", "pooled")  # fields of a shape that the config.json of older versions lacks
 
 
 class Opened(NamedTuple):
@@ -93,7 +95,7 @@ def load_models(
     """
     from unveil.runs.checkpoints import load_weights
 
-    model = image_model(opened.config)
+    model = image_model(opened.config, text_of(opened.config, opened.folder))
     classifier = classifier_model(guide.config) if guide else None
     for part, checkpoint in ((model, opened), (classifier, guide)):
         if part is not None and checkpoint is not None:
@@ -144,6 +146,7 @@ def check_image(config: Mapping[str, Any]) -> None:
         if set(values) - known.keys() or not all(isinstance(values[name], known[name]) for name in values):
             raise ValueError(f"{part} are {str(values)[:80]}")
     shape_of(config)
+    caption_flags(config)
 
 
 def check_classifier(config: Mapping[str, Any]) -> None:
@@ -163,14 +166,18 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     return ImageShape(**_tuples(values), classes=len(config["names"]))
 
 
-def image_model(config: Mapping[str, Any]) -> ImageModel:
-    """The untrained model of config.json: our U-Net, with options of another release, or the linear one."""
+def image_model(config: Mapping[str, Any], text: TextConditioning | None = None) -> ImageModel:
+    """The untrained model of config.json: our U-Net, with options of another release, or the linear one.
+
+    Args:
+        text: what reads its prompts, see `text_of`.
+    """
     from unveil.image.model import ImageModel, image_network
     from unveil.image.networks.linear_unet2d import LinearUNet2d
 
     shape = shape_of(config)
     if "linear" not in config:
-        return ImageModel(shape, image_network(shape, **config.get("options", {})))
+        return ImageModel(shape, image_network(shape, **config.get("options", {})), text)
     own, learned = _tuples(config["linear"]), shape.learned_variance
     return ImageModel(shape, LinearUNet2d(shape.channels, **own, learned_variance=learned))
 
@@ -194,7 +201,8 @@ def load_image(folder: Path, device: str = "auto", config: Mapping[str, Any] | N
     """
     from unveil.runs.checkpoints import load_weights
 
-    model = image_model(read_image_config(folder) if config is None else config)
+    config = read_image_config(folder) if config is None else config
+    model = image_model(config, text_of(config, folder))
     load_weights(model, folder, device)
     return model
 

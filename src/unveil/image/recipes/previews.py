@@ -59,11 +59,12 @@ def _draw(
     from unveil.image.evaluation.pages import grid
     from unveil.image.generation import Given, generate
     from unveil.image.recipes.load import image_model
+    from unveil.image.recipes.prompts import text_of
     from unveil.image.recipes.sample import classes_of
     from unveil.image.settings import ImageSettings
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
-        model = image_model(config)
+        model = image_model(config, text_of(config, run))
     model.load_state_dict(weights)
     model.to(device).eval()
     shown = pictures.pixels[torch.arange(COUNT, device="cpu") % len(pictures.pixels)]

@@ -16,14 +16,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.image.recipes.load import Opened
     from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
 ANIMATED = 64  # images of an animation
 
 
-def settings_of(settings: ImageSettings, names: Sequence[str]) -> ImageSettings:
-    """The settings with the negative class by its number among the model's classes."""
+def settings_of(settings: ImageSettings, names: Sequence[str], text: bool = False) -> ImageSettings:
+    """The settings with the negative class by its number among the model's classes.
+
+    Args:
+        text: the model reads prompts, so that a negative word is a text.
+    """
+    if text and isinstance(settings.negative, str):
+        return settings
     return replace(settings, negative=numbered((settings.negative,), names, "`negative`")[0])
 
 
@@ -73,6 +80,21 @@ def classes_of(classes: Sequence[int | str], count: int, names: Sequence[str]) -
             raise ValueError(f"`label` {k}: there are 0 .. {len(names) - 1}{others}")
     turns = torch.tensor(numbers or range(len(names)), device="cpu")
     return turns[torch.arange(count, device="cpu") % len(turns)]
+
+
+def prompts_of(prompts: Sequence[str], count: int, opened: Opened) -> list[str] | None:
+    """A prompt for each image, used in turn; None for a model without text.
+
+    Raises:
+        ValueError: prompts for such a model.
+    """
+    if not opened.config.get("captions"):
+        if prompts:
+            raise ValueError(
+                "`prompt`: this model was trained without `captions`; leave it out, or train one with captions"
+            )
+        return None
+    return [prompts[i % len(prompts)] for i in range(count)] if prompts else None
 
 
 def _first(names: Sequence[str]) -> str:
@@ -136,8 +158,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
             f"{config.from_png} was made by other weights or other images than its settings name now"
         )
     names = opened.names or (guide.names if guide else ())
-    settings = settings_of(config.settings, opened.names)
+    settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
+    prompts = prompts_of(config.prompt, count, opened)
     if job.threads:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
@@ -149,16 +172,20 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     began = time.perf_counter()
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
-        size, noise, given = config.batch_size, ready.noise, ready.given
+        size, noise, given = config.batch_size, ready.noise, replace(ready.given, prompts=prompts)
         made = generate(model, labels, count, settings, job.seed, size, watched, noise, given, on_batch=begin)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
     scores, references = quality(ready, pixels)
     several = labels is not None and count > model.shape.classes
     columns = len(config.label or range(model.shape.classes)) if several else 0
+    if prompts and count > len(config.prompt) > 1:
+        columns = len(config.prompt)
     _write(config, pixels, columns, text, watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
+    if prompts:
+        kinds = [repr(prompt) for prompt in config.prompt]
     classes = f" of {', '.join(kinds)}" if kinds else ""
     grid = config.out / "grid.png"
     lines = [f"{grid}: {count} images{classes}, {calls} calls each, {rate:.1f} images/s"]

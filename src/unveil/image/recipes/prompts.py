@@ -1,0 +1,115 @@
+"""The text side of image models: tokenizer and encoder, as config.json of a run describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unveil.errors import UnveilError
+from unveil.image.recipes.training_flags import CaptionFlags
+
+if TYPE_CHECKING:
+    from unveil.image.data.tokenizer import Tokenizer
+    from unveil.image.text_conditioning import TextConditioning
+
+FILE = "tokenizer.json"
+LARGEST_FILE = 64 * 2**20
+
+
+def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | None:
+    """The untrained text side of a model; None for a model without captions.
+
+    Args:
+        config: config.json of a run.
+        folder: the run, or a checkpoint folder: tokenizer.json lies in it or above it.
+    Raises:
+        UnveilError: the tokenizer is missing or not the one of the training, or the weights of a frozen
+            encoder are missing.
+    """
+    from unveil.files.digest import digest
+
+    if not config.get("captions"):
+        return None
+    flags = caption_flags(config)
+    if flags.encoder != "words":
+        return frozen_text(flags)
+    places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
+    if not places:
+        raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
+    if digest(places[0]) != config.get("tokenizer_digest"):
+        raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
+    return words_text(flags, read_words(places[0]))
+
+
+def new_text(
+    flags: CaptionFlags, captions: Sequence[str] | None, run: Path, resume: bool
+) -> tuple[TextConditioning | None, dict[str, object]]:
+    """The text side of a training, and the fields of config.json that describe it.
+
+    With `encoder=words` its tokenizer is written into the run folder; a resumed run keeps its own.
+
+    Raises:
+        UnveilError: images without captions, or a tokenizer that cannot be read.
+    """
+    from unveil.files.atomic import check_output, replacing
+    from unveil.files.digest import digest
+
+    if not flags.captions:
+        return None, {"context": 0, "pooled": 0}
+    assert captions is not None
+    if flags.encoder != "words":
+        text = frozen_text(flags)
+        return text, {"context": text.width, "pooled": text.width}
+    file = run / FILE
+    tokenizer = read_words(file) if resume and file.is_file() else tokenizer_for(flags, captions)
+    if not (resume and file.is_file()):
+        check_output(file)
+        run.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as partial:
+            partial.write_text(tokenizer.written(), encoding="utf-8")
+    width = flags.text_width
+    return words_text(flags, tokenizer), {"context": width, "pooled": width, "tokenizer_digest": digest(file)}
+
+
+def caption_flags(config: Mapping[str, object]) -> CaptionFlags:
+    """The settings of captions in config.json."""
+    names = [field.name for field in fields(CaptionFlags) if field.name in config]
+    return CaptionFlags(**{name: config[name] for name in names})  # pyright: ignore[reportArgumentType]
+
+
+def words_text(flags: CaptionFlags, tokenizer: Tokenizer) -> TextConditioning:
+    """Our own encoder, which is trained together with the denoiser."""
+    from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
+    from unveil.image.text_conditioning import TextConditioning
+
+    shape = WordTransformerShape(
+        tokenizer.size, tokenizer.length, flags.text_width, flags.text_layers, flags.text_heads
+    )
+    return TextConditioning(tokenizer, WordTransformer(shape))
+
+
+def tokenizer_for(flags: CaptionFlags, captions: Sequence[str]) -> Tokenizer:
+    """The tokenizer of a training with `encoder=words`: that of the file, or one of the captions' words."""
+    from unveil.image.data.tokenizer import train_words
+
+    if flags.tokenizer:
+        return read_words(Path(flags.tokenizer))
+    return train_words(captions, flags.text_length, flags.vocabulary)
+
+
+def read_words(file: Path) -> Tokenizer:
+    """The tokenizer that a training or `unveil data captions` wrote.
+
+    Raises:
+        UnveilError: the file is missing, damaged or something else.
+    """
+    from unveil.files.reading import reading
+    from unveil.image.data.tokenizer import tokenizer_from
+
+    with reading(file):
+        if file.stat().st_size > LARGEST_FILE:
+            raise ValueError("not a tokenizer")
+        text = file.read_text(encoding="utf-8")
+    return tokenizer_from(text)

@@ -1,0 +1,85 @@
+"""Prompts as conditions of an image model: tokenizer, text encoder, and the null condition of guidance."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unveil.image.data.tokenizer import Tokenizer
+from unveil.image.networks.text_encoder import EncodedText
+from unveil.network.condition import Condition
+
+KEPT = 2**29  # numbers of encoded prompts that a frozen encoder keeps, 2 GiB
+
+
+class TextConditioning(nn.Module):
+    """Prompts -> `Condition` with the fields `tokens`, `token_valid` and perhaps `vector`.
+
+    It runs once an image, never once a step of sampling. The null condition of classifier-free guidance is
+    the encoding of the empty prompt "", as in Stable Diffusion: training replaces dropped captions by it.
+
+    Args:
+        tokenizer: prompts -> token ids and their mask.
+        encoder: (ids (B, N), valid (B, N)) -> `EncodedText`.
+        pooled: pass the pooled text (B, P) on as `vector`, which joins the time embedding.
+        frozen: the encoder is not trained; each prompt is encoded once and kept.
+        stored: the encoder's weights belong to the model's. Weights that are not stored are found again by
+            the recipe, such as those of a package.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        encoder: nn.Module,
+        *,
+        pooled: bool = True,
+        frozen: bool = False,
+        stored: bool = True,
+    ) -> None:
+        super().__init__()
+        self.tokenizer, self.pooled, self.frozen = tokenizer, pooled, frozen
+        if frozen:
+            encoder.requires_grad_(False).eval()
+        if stored:
+            self.encoder = encoder
+        self._apart = None if stored else (encoder,)  # in a tuple, it is no submodule
+        self._kept: dict[str, EncodedText] = {}
+
+    def forward(self, prompts: Sequence[str], device: torch.device) -> Condition:
+        """The condition (B rows) of B prompts; each different prompt is encoded once."""
+        kinds = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
+        rows = torch.tensor([kinds[prompt] for prompt in prompts], device=device)
+        tokens, valid, pooled = self._encoded(list(kinds), device)
+        return Condition(
+            tokens=tokens[rows],
+            token_valid=valid[rows],
+            vector=pooled[rows] if self.pooled else None,
+        )
+
+    def _encoded(self, kinds: list[str], device: torch.device) -> EncodedText:
+        if not self.frozen:
+            return self._encode(kinds, device)
+        for prompt in kinds:  # one by one, so that no encoding depends on what else is in the batch
+            if prompt not in self._kept:
+                with torch.no_grad():
+                    one = self._encode([prompt], device)
+                if len(self._kept) * one.tokens.numel() > KEPT:
+                    self._kept.clear()
+                self._kept[prompt] = one
+        each = [self._kept[prompt] for prompt in kinds]
+        return EncodedText(*(torch.cat(parts).to(device) for parts in zip(*each, strict=True)))
+
+    def _encode(self, prompts: list[str], device: torch.device) -> EncodedText:
+        encoder = self.encoder if self._apart is None else self._apart[0]
+        if self._apart is not None:
+            device = next(encoder.parameters()).device
+        ids, valid = self.tokenizer(prompts)
+        return encoder(ids.to(device), valid.to(device))
+
+
+def with_text(cond: Condition | None, text: Condition) -> Condition:
+    """A condition of classes or images together with one of text."""
+    from dataclasses import replace
+
+    vector: Tensor | None = text.vector
+    return replace(cond or Condition(), tokens=text.tokens, token_valid=text.token_valid, vector=vector)
