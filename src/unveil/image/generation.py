@@ -278,7 +278,9 @@ def _check(
     if given.prompts is not None and (model.text is None or len(given.prompts) != count):
         model.worded(None, count, given.prompts)  # which refuses them
     if text is not None and (scale == 1.0 or given.prompts is None):
-        raise ValueError("a negative text is what guidance leads away from; give `prompt`, and `scale` above 1")
+        raise ValueError(
+            "a negative text is what guidance leads away from; give `prompt`, and `scale` above 1"
+        )
     if scale != 1.0 and given.prompts is None and not (classes and (null or negative >= 0)):
         what = (
             "without dropping labels (`label_drop`); or give `negative`" if classes else "without `classes`"

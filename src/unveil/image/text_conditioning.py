@@ -51,9 +51,7 @@ class TextConditioning(nn.Module):
         rows = torch.tensor([kinds[prompt] for prompt in prompts], device=device)
         tokens, valid, pooled = self._encoded(list(kinds), device)
         return Condition(
-            tokens=tokens[rows],
-            token_valid=valid[rows],
-            vector=pooled[rows] if self.pooled else None,
+            tokens=tokens[rows], token_valid=valid[rows], vector=pooled[rows] if self.pooled else None
         )
 
     def _encoded(self, kinds: list[str], device: torch.device) -> EncodedText:

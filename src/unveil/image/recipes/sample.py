@@ -91,7 +91,8 @@ def prompts_of(prompts: Sequence[str], count: int, opened: Opened) -> list[str] 
     if not opened.config.get("captions"):
         if prompts:
             raise ValueError(
-                "`prompt`: this model was trained without `captions`; leave it out, or train one with captions"
+                "`prompt`: this model was trained without `captions`; leave it out, or train one with "
+                "`captions`"
             )
         return None
     return [prompts[i % len(prompts)] for i in range(count)] if prompts else None

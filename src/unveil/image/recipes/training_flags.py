@@ -108,9 +108,7 @@ class CaptionFlags:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.text_width % self.text_heads:
-            raise ValueError(
-                f"`text_heads` {self.text_heads} must divide `text_width` {self.text_width}"
-            )
+            raise ValueError(f"`text_heads` {self.text_heads} must divide `text_width` {self.text_width}")
         if not self.captions and self != CaptionFlags():
             changed = next(k for k, v in vars(self).items() if v != getattr(CaptionFlags, k))
             raise ValueError(f"`{changed}` is about captions; give `captions`")
