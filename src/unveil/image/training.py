@@ -52,7 +52,7 @@ def image_batches(
     (Esser et al. 2024, section 3.1); ln sigma ~ N(-1.2, 1.2^2) for EDM (Karras et al. 2022, table 1).
 
     Args:
-        label_drop: probability of dropping the class of a sample (Ho & Salimans 2022, Alg. 1).
+        label_drop: probability of dropping class and caption of a sample (Ho & Salimans 2022, Alg. 1).
         history: draws the times of a table by their past losses instead.
     """
     schedule = image_schedule(shape)
@@ -66,17 +66,21 @@ def image_batches(
         return normal.sigmoid() if shape.schedule == "flow" else schedule.time(-2.0 * (1.2 * normal - 1.2))
 
     def draw(generator: torch.Generator) -> ImageBatch:
-        pixels, labels = images.draw(size, generator)
+        pixels, rows = images.draw_rows(size, generator)
         dropped = torch.rand(size, generator=generator, device="cpu") < label_drop
         noise = torch.randn(pixels.shape, generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
-        classes = labels if shape.classes else None
+        classes = images.labels[rows] if shape.classes and images.labels is not None else None
         if history is None:
-            return ImageBatch(pixels, classes, dropped, times(generator), noise, seed)
-        entries, weights = history.draw(size, generator)
-        return ImageBatch(
-            pixels, classes, dropped, (1.0 + entries).double() / shape.diffusion_steps, noise, seed, weights
-        )
+            t, weights = times(generator), None
+        else:
+            entries, weights = history.draw(size, generator)
+            t = (1.0 + entries).double() / shape.diffusion_steps
+        prompts = None
+        if shape.context and images.captions is not None:
+            each = zip(images.captions(rows, generator), dropped.tolist(), strict=True)
+            prompts = tuple("" if empty else text for text, empty in each)
+        return ImageBatch(pixels, classes, dropped, t, noise, seed, weights, prompts)
 
     return draw
 

@@ -33,6 +33,7 @@ def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Ima
     from dataclasses import replace
 
     from unveil.errors import UnveilError
+    from unveil.image.data.captions import read_captions
     from unveil.image.data.images import alike, as_numbered, split
     from unveil.image.data.reading import Reading
     from unveil.image.data.source import has_test, read_images
@@ -40,6 +41,8 @@ def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[Ima
     data = config["data"] if source is None else source
     reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
     images = as_numbered(read_images(data, reading, tuple(config["styles"])), config.get("names", ()))
+    if config.get("captions"):
+        images = read_captions(images, str(config["captions"]))
     if not has_test(data):
         return split(images, config["hold_out"], in_place=True)
     test = read_images(data, reading, tuple(config["styles"]), test=True)

@@ -85,8 +85,8 @@ class CaptionFlags:
     """
 
     captions: str = ""
-    """condition the network on captions: beside (metadata.jsonl or metadata.csv in the folder, a .txt file
-    beside each image, or the records of a .npz file), or a .jsonl or .csv file of file names and texts;
+    """condition the network on captions: auto (those of a .npz file, else metadata.jsonl or metadata.csv in
+    the folder, else the .txt file beside each image), txt, or a .jsonl or .csv file of file names and texts;
     default: no captions"""
     encoder: Literal["words", "minilm", "random"] = "words"
     """encoder of the captions: a small transformer that learns words together with the denoiser (words); the
