@@ -13,11 +13,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.notes import note
+from unveil.files.tokenizers import FILE as FILE
+from unveil.files.tokenizers import encoded, tokenizer_of, tokenizers_library
+from unveil.files.tokenizers import whole_text as whole_text
 
 EOS, MASK = "<|endoftext|>", "<|mask|>"
-FILE = "tokenizer.json"
+NEED, EXTRA = "byte-pair encoding", "text"
 LONG = 2**18  # characters that are encoded at once, if the text may be cut
-_HALF = re.compile("[\ud800-\udfff]")
 # a single blank belongs to the word after it, a line's end to none
 _SEAM = re.compile(r"\S(?= \S)|\S\n(?=\S)")
 
@@ -89,7 +91,7 @@ class BpeTokens:
 
     @cached_property
     def _library(self) -> Any:
-        return _library_of(self.text)
+        return tokenizer_of(self.text, NEED, EXTRA)
 
     @cached_property
     def cuts_at_words(self) -> bool:
@@ -108,7 +110,7 @@ class BpeTokens:
         )
 
     def encode(self, text: str) -> list[int]:
-        return _encoded(self._library, text)
+        return encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return _decoded(self._library, ids)
@@ -153,7 +155,7 @@ class LibraryTokens:
 
     @cached_property
     def _library(self) -> Any:
-        library = _library_of(self.text)
+        library = tokenizer_of(self.text, NEED, EXTRA)
         library.encode_special_tokens = True  # "<|eot_id|>" in a text is text
         return library
 
@@ -163,7 +165,7 @@ class LibraryTokens:
         return None if number is None else int(number)
 
     def encode(self, text: str) -> list[int]:
-        return _encoded(self._library, text)
+        return encoded(self._library, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return _decoded(self._library, ids)
@@ -172,13 +174,6 @@ class LibraryTokens:
         """The tokenizer with the ids and the template, which a tokenizer.json by itself lacks."""
         names = ("size", "mask_id", "eos_id", "template", "text")
         return json.dumps({"unveil": "library"} | {name: getattr(self, name) for name in names})
-
-
-def whole_text(text: str) -> str:
-    """The text with U+FFFD for each lone surrogate; two halves side by side become one character."""
-    if text.isascii() or _HALF.search(text) is None:
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def note_mended(places: Sequence[str]) -> None:
@@ -208,33 +203,9 @@ def _cut(text: str, size: int) -> Iterator[str]:
     yield text[start:]
 
 
-def _encoded(library: Any, text: str) -> list[int]:
-    with _library_errors("it cannot encode a text"):
-        return list(library.encode(whole_text(text), add_special_tokens=False).ids)
-
-
 def _decoded(library: Any, ids: Sequence[int]) -> str:
     """The text of tokens; special tokens are left out."""
     return str(library.decode(list(ids), skip_special_tokens=True))
-
-
-@contextmanager
-def _library_errors(what: str) -> Generator[None]:
-    """Turn errors of the library, also its panics, which are no `Exception`, into `UnveilError`."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as error:
-        raise UnveilError(
-            f"tokenizer: {what} ({(str(error).splitlines() or [type(error).__name__])[0][:200]})"
-        ) from error
-
-
-def _library_of(text: str) -> Any:
-    tokenizers = _tokenizers()
-    with _library_errors("not a tokenizer.json"):
-        return tokenizers.Tokenizer.from_str(text)
 
 
 def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
@@ -250,7 +221,7 @@ def train_bpe(texts: Iterable[str], size: int) -> BpeTokens:
             "a byte-pair vocabulary needs at least 258 tokens (256 bytes, end-of-text and the mask), got "
             f"{size}"
         )
-    library = _tokenizers()
+    library = tokenizers_library(NEED, EXTRA)
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     tokenizer = library.Tokenizer(models.BPE())
@@ -324,13 +295,3 @@ def write_tokens(tokens: Tokens, file: Path) -> str:
 def digest(tokens: Tokens) -> str:
     """SHA-256 of what `write_tokens` writes."""
     return sha256(tokens.written().encode()).hexdigest()
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise UnveilError(
-            "byte-pair encoding needs the package tokenizers: pip install 'unveil[text]'"
-        ) from error
-    return tokenizers
