@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from unveil.errors import UnveilError
 from unveil.files.npz import DAMAGE, npy_array, npz_arrays, npz_names, npz_words, unpacked
+from unveil.image.data.caption_sampler import Drawing, caption_of
 from unveil.image.data.folder_listing import natural
 from unveil.image.data.images import ImageSet, block, check_square, kept
 from unveil.image.data.picture_files import channels_first, fitted
 from unveil.image.data.reading import Reading
 
 
-class Classes(NamedTuple):
+class Described(NamedTuple):
     """Fields of an `ImageSet` besides the pixels."""
 
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     why: str = ""
+    captions: tuple[str, ...] | None = None
+    drawings: tuple[Drawing, ...] | None = None
 
 
 def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> ImageSet:
@@ -33,14 +36,16 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1, 3 or 4 (alpha): uint8; other whole numbers
     within 0 .. 255; or fractions within 0 .. 1 or -1 .. 1, which are rounded to the nearest of 0 .. 255, as a
     note says. Labels are whole numbers from 0, or words. A file NAME.json.gz beside NAME.npz may hold a
-    record per image: its `group`, which becomes the class, its `code`, which is never split, and its `style`.
+    record per image: its `group`, which becomes the class, its `code`, which is never split, its `style`, and
+    its `caption`, or the `name` and `keywords` from which captions are made. Without records, the array
+    `captions` of the .npz may hold a text per image.
 
     Args:
         styles: styles to keep; () keeps all but "openmoji", whose licence would bind the weights.
     Raises:
         UnveilError: no such array, or numbers of an ambiguous range.
     """
-    images, labels, others = _loaded(file)
+    images, labels, texts, others = _loaded(file)
     if images is None:
         inside = f"; there are {', '.join(others[:8])}" if others else ""
         raise UnveilError(f"{file}: no array named images (or arr_0) in it{inside}")
@@ -57,7 +62,7 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
             f"{file}: images are {images.shape}, but (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3 "
             "is needed"
         )
-    records, rows, known = file.with_suffix(".json.gz"), None, Classes()
+    records, rows, known = file.with_suffix(".json.gz"), None, Described()
     if records.is_file():
         known, rows = _recorded(len(images), records, styles)
     elif styles:
@@ -67,19 +72,34 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         )
     elif labels is not None:
         known = _labelled(len(images), labels, file)
+    lost: tuple[str, ...] = ()
+    if texts is not None and not records.is_file():
+        if texts.shape == (len(images),):
+            known = known._replace(captions=tuple(map(str, texts.tolist())))
+        else:
+            lost = (f"{file}: its array captions is not read: it holds no text for each image",)
     if rows is not None:
         images = kept(images, rows)
     pixels, notes = _bytes(images, reading, file)
     check_square(pixels, str(file))
-    return ImageSet(pixels, known.labels, known.names, known.groups, notes=notes, unlabelled=known.why)
+    return ImageSet(
+        pixels,
+        known.labels,
+        known.names,
+        known.groups,
+        notes=(*notes, *lost),
+        unlabelled=known.why,
+        captions=known.captions,
+        drawings=known.drawings,
+    )
 
 
-def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]]:
-    """The images, the labels, and the names of all arrays there."""
+def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, list[str]]:
+    """The images, the labels, the captions, and the names of all arrays there."""
     try:
         with open(file, "rb") as handle:
             if handle.read(2) != b"PK":
-                return npy_array(file), None, []
+                return npy_array(file), None, None, []
         names = npz_names(file)
         pairs = (("images", "arr_0"), ("labels", "arr_1"))
         image, label = (next((name for name in pair if name in names), None) for pair in pairs)
@@ -89,7 +109,11 @@ def _loaded(file: Path) -> tuple[np.ndarray | None, np.ndarray | None, list[str]
         if label in left:  # words, or objects, which are not unpickled
             labels = npz_words(file, label)
             labels = np.zeros(0) if labels is None else labels
-        return None if image is None else found[image], labels, names
+        texts = None
+        if "captions" in names:
+            texts = npz_words(file, "captions")
+            texts = np.zeros(0) if texts is None else texts
+        return None if image is None else found[image], labels, texts, names
     except MemoryError:
         raise
     except (OSError, UnveilError) as error:
@@ -173,7 +197,7 @@ def _meaning(images: np.ndarray, file: Path) -> tuple[float, float, tuple[str, .
     raise UnveilError(f"{values}, {needed}, or fractions within 0 .. 1 or -1 .. 1; convert them first")
 
 
-def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
+def _labelled(count: int, labels: np.ndarray, file: Path) -> Described:
     """The classes of an array of labels; `why` says what is wrong with invalid ones."""
     if labels.shape == (count, 1):
         labels = labels[:, 0]
@@ -181,16 +205,16 @@ def _labelled(count: int, labels: np.ndarray, file: Path) -> Classes:
         stored = labels.tolist()
         words = [str(word, errors="replace") if isinstance(word, bytes) else str(word) for word in stored]
         names = tuple(sorted(set(words), key=natural))
-        return Classes(np.array([names.index(word) for word in words]), names)
+        return Described(np.array([names.index(word) for word in words]), names)
     whole = labels.shape == (count,) and labels.dtype.kind in "iu"
     if not whole or int(labels.min()) < 0 or int(labels.max()) >= 100_000:
         got = f"{labels.dtype} {labels.shape}"
-        return Classes(why=f"{file}: labels must be {count} whole numbers from 0, or words, got {got}")
-    return Classes(labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
+        return Described(why=f"{file}: labels must be {count} whole numbers from 0, or words, got {got}")
+    return Described(labels.astype(np.int64), tuple(str(k) for k in range(int(labels.max()) + 1)))
 
 
-def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, np.ndarray]:
-    """The classes, and the mask of the rows to keep."""
+def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Described, np.ndarray]:
+    """The classes and the captions, and the mask of the rows to keep."""
     try:
         records = json.loads(unpacked(file))
         kinds, codes, drawn = ([str(r[name]) for r in records] for name in ("group", "code", "style"))
@@ -207,4 +231,31 @@ def _recorded(count: int, file: Path, styles: Sequence[str]) -> tuple[Classes, n
     names = tuple(sorted(set(kinds)))
     labels = np.array([names.index(kind) for kind in kinds])
     groups = np.unique(np.array(codes), return_inverse=True)[1]
-    return Classes(labels[wanted], names, groups[wanted]), wanted
+    chosen = [record for record, keep in zip(records, wanted.tolist(), strict=True) if keep]
+    captions, drawings = _captioned(chosen)
+    return Described(labels[wanted], names, groups[wanted], captions=captions, drawings=drawings), wanted
+
+
+def _captioned(
+    records: Sequence[Mapping[str, object]],
+) -> tuple[tuple[str, ...] | None, tuple[Drawing, ...] | None]:
+    """The captions of records, and the drawings from which they are made; None if some record has none."""
+    texts = [record.get("caption") for record in records]
+    written = tuple(text for text in texts if isinstance(text, str))
+    if len(written) == len(records):
+        return written, None
+    names = [record.get("name") for record in records]
+    if not all(isinstance(name, str) and name for name in names):
+        return None, None
+    drawings = tuple(_drawing(record) for record in records)
+    return tuple(caption_of(drawing) for drawing in drawings), drawings
+
+
+def _drawing(record: Mapping[str, object]) -> Drawing:
+    """The description of a record, without keywords that repeat the name or begin with a sign, as ":D"."""
+    listed = record.get("keywords")
+    listed = cast("list[object]", listed) if isinstance(listed, list) else []
+    words = [word for word in listed if isinstance(word, str) and word[:1].isalnum()]
+    words = [word for word in words if word != record["name"]]
+    style, name, code, group = (str(record[field]) for field in ("style", "name", "code", "group"))
+    return Drawing(style, name, tuple(words), code, group)

@@ -17,6 +17,7 @@ TEST = ("test", "testing", "test_set", "testset")
 VALID = ("val", "valid", "validation", "dev", "eval")
 CONTENT = ("images", "image", "imgs", "img", "data", "pictures", "photos")
 PLAIN = (*TRAIN, *TEST, *VALID, *CONTENT)  # names that are no class
+METADATA = ("metadata.jsonl", "metadata.csv")  # captions, as Hugging Face's imagefolder names them
 SYSTEM = ("__MACOSX", "@eaDir")
 
 
@@ -42,7 +43,10 @@ class Parts(NamedTuple):
 
 
 def listed(folder: Path) -> Listed:
-    """List all files below a folder, also in linked folders; hidden files, such as ._x.jpg, are left out."""
+    """List all files below a folder, also in linked folders; hidden files, such as ._x.jpg, are left out.
+
+    Captions, which are metadata.jsonl, metadata.csv and .txt files beside images, are no other files.
+    """
     files: list[Path] = []
     foreign: list[Path] = []
     others: Counter[str] = Counter()
@@ -59,9 +63,12 @@ def listed(folder: Path) -> Listed:
             above[inside] = lines | {os.path.realpath(inside)}
         if hidden:
             others["hidden folders"] += len(hidden)
+        beside = {os.path.splitext(name)[0] for name in names if name.lower().endswith(SUFFIXES)}
         for name in names:
             file = Path(place) / name
             suffix = file.suffix.lower()
+            if name in METADATA or (suffix == ".txt" and file.stem in beside):
+                continue
             if name.startswith("."):
                 others["hidden"] += 1
             elif not file.is_file():

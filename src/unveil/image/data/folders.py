@@ -71,7 +71,7 @@ def read_folder(folder: Path, reading: Reading, names: Sequence[str] | None = No
     moving = f"{len(several)} {holds} several images, of which the first is read"
     notes = (*left_out(found), *([f"{moving} ({', '.join(several[:3])})"] if several else []))
     each, why = kinds(folder, used)
-    images = ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why)
+    images = ImageSet(pixels, skipped=tuple(skipped), notes=notes, unlabelled=why, files=tuple(used))
     if why:
         return images
     there = sorted(set(each), key=natural)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from unveil.errors import UnveilError
+from unveil.image.data.caption_sampler import CaptionSampler, Drawing
 
 BLOCK = 2**18  # bytes that are moved or converted at a time
 
@@ -28,6 +30,9 @@ class ImageSet:
         skipped: files that could not be read.
         notes: other remarks of the reader, one line each.
         unlabelled: the reason why there are no labels.
+        captions: a text for each image, or None.
+        drawings: descriptions from which a `CaptionSampler` draws captions, or None.
+        files: the file of each image, or None.
     """
 
     pixels: UInt8[np.ndarray, "N C H W"]
@@ -37,17 +42,30 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unlabelled: str = ""
+    captions: tuple[str, ...] | None = None
+    drawings: tuple[Drawing, ...] | None = None
+    files: tuple[Path, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def chosen(self, rows: np.ndarray) -> ImageSet:
         """The images of some rows, by index or by mask."""
-        picked = {
-            n: None if getattr(self, n) is None else getattr(self, n)[rows]
-            for n in ("pixels", "labels", "groups")
-        }
-        return replace(self, **picked)
+        return self.with_pixels(self.pixels[rows], rows)
+
+    def with_pixels(self, pixels: UInt8[np.ndarray, "M C H W"], rows: np.ndarray) -> ImageSet:
+        """Other pixels, with all else that belongs to some rows, by index or by mask."""
+        labels, groups = (None if part is None else part[rows] for part in (self.labels, self.groups))
+        indices = np.arange(len(self))[rows].tolist()
+        return replace(
+            self,
+            pixels=pixels,
+            labels=labels,
+            groups=groups,
+            captions=None if self.captions is None else tuple(self.captions[i] for i in indices),
+            drawings=None if self.drawings is None else tuple(self.drawings[i] for i in indices),
+            files=None if self.files is None else tuple(self.files[i] for i in indices),
+        )
 
 
 def split(
@@ -71,8 +89,7 @@ def split(
     apart = images.chosen(held)
     if not in_place:
         return images.chosen(~held), apart
-    labels, numbers = (None if part is None else part[~held] for part in (images.labels, images.groups))
-    return replace(images, pixels=kept(images.pixels, ~held), labels=labels, groups=numbers), apart
+    return images.with_pixels(kept(images.pixels, ~held), ~held), apart
 
 
 def kept(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -149,8 +166,10 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
 class RandomImages:
     """Random batches of images, uint8 on the CPU.
 
+    `captions(rows, generator)`, if the images have captions, gives those of the rows of `draw_rows`.
+
     Args:
-        flip: mirror each with probability 1/2, left to right.
+        flip: mirror each with probability 1/2, left to right; not those whose captions say left or right.
     Raises:
         UnveilError: no image.
     """
@@ -163,12 +182,24 @@ class RandomImages:
         self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
+        self.captions = None
+        self.sided = None
+        if images.captions is not None:
+            self.captions = CaptionSampler(images.captions, images.drawings)
+            self.sided = torch.tensor(self.captions.sided())
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draw pixels (count, C, S, S), and classes (count,) if there are any."""
+        pixels, rows = self.draw_rows(count, generator)
+        return pixels, None if self.labels is None else self.labels[rows]
+
+    def draw_rows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw pixels (count, C, S, S), and the rows (count,) that they are."""
         rows = torch.randint(len(self.pixels), (count,), generator=generator, device="cpu")
         pixels = self.pixels[rows]
         if self.flip:
             mirrored = torch.rand(count, generator=generator, device="cpu") < 0.5
+            if self.sided is not None:
+                mirrored &= ~self.sided[rows]
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-        return pixels, None if self.labels is None else self.labels[rows]
+        return pixels, rows
