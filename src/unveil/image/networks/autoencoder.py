@@ -30,8 +30,8 @@ class AutoencoderShape:
         latent: channels of the code, Z.
         groups: of GroupNorm; divides every number of channels.
         attention: the middle has attention over all positions, with one head.
-        stem: patch size; stem x stem pixels are folded into channels before the first convolution and unfolded
-            after the last, which is faster; 1 in published autoencoders.
+        stem: patch size; stem x stem pixels are folded into channels before the first convolution and
+            unfolded after the last, which is faster; 1 in published autoencoders.
     Raises:
         ValueError: no level, or numbers of channels that `groups` does not divide.
     """
@@ -189,7 +189,7 @@ def middle(width: int, groups: int, attended: bool) -> nn.Sequential:
 
 
 class Residual2d(nn.Module):
-    """skip(x) + conv(silu(norm(conv(silu(norm(x)))))); skip is a 1 x 1 convolution where the width changes."""
+    """skip(x) + conv(silu(norm(conv(silu(norm(x)))))); a 1 x 1 convolution skips where the width changes."""
 
     def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
