@@ -247,7 +247,7 @@ def unchecked(**given) -> ImageSettings:
 
 
 def test_times_of_more_steps_than_the_table_has_are_refused_unless_they_are_counted_otherwise():
-    from unveil.image.generation import image_times
+    from unveil.image.solvers import image_times
 
     model = ImageModel(ImageShape(**SMALL | {"schedule": "cosine", "diffusion_steps": 12}))
     with pytest.raises(ValueError, match="`steps` 20: this model was trained with 12"):

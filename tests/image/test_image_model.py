@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from unveil.image.data.images import ImageSet, RandomImages
-from unveil.image.generation import ImageSettings, generate, image_times
+from unveil.image.generation import ImageSettings, generate
 from unveil.image.inversion import inverted, slerp
 from unveil.image.likelihood import bits_per_dim
 from unveil.image.model import ImageModel, ImageShape, pixels_of
+from unveil.image.solvers import image_times
 from unveil.image.training import image_batches, image_loss
 from unveil.process.importance import LossHistory
 from unveil.process.schedule import Karras

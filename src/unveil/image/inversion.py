@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from unveil.checks import whole
-from unveil.image.generation import image_times
 from unveil.image.model import ImageModel, check_labels, check_pixels
 from unveil.image.settings import ImageSettings
+from unveil.image.solvers import image_times
 from unveil.sampling.gaussian import DDIM
 from unveil.sampling.loop import sample
 

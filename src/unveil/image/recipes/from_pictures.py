@@ -57,9 +57,10 @@ def prepare(
     import torch
 
     from unveil.image.evaluation.restoration import bicubic
-    from unveil.image.generation import Given, image_times
+    from unveil.image.generation import Given
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
+    from unveil.image.solvers import image_times
 
     enlarges, side, count = model.shape.upsample > 1, model.shape.size, config.n
     _check(config, enlarges)
