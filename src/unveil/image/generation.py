@@ -11,7 +11,8 @@ from torch import Tensor
 
 from unveil.checks import whole
 from unveil.image.classifier import ImageClassifier
-from unveil.image.model import TABLES, ImageModel, check_labels, pixels_of
+from unveil.image.model import TABLES, ImageModel, check_labels
+from unveil.image.prompted import prompted
 from unveil.image.settings import ImageSettings
 from unveil.image.solvers import image_times, solver_of
 from unveil.network.condition import Condition
@@ -129,7 +130,7 @@ def generate(
         if on_batch is not None:
             on_batch(some)
         classes = labels[some] if labels is not None else None
-        denoise, solver = _guided(model, counted, classes, rows, some, settings, given)
+        denoise, solver = _guided(model, counted, classes, rows, some, settings, given, times)
         if on_step is not None:
             denoise = _watched_by(denoise, on_step)
         # allocated before the generators, so that too many images run out of memory at once
@@ -144,7 +145,7 @@ def generate(
             edit = Replace(
                 given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule
             )
-        made.append(pixels_of(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
+        made.append(model.pixels(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
     return Generated(torch.cat(made), calls)
 
 
@@ -178,20 +179,25 @@ def _guided(
     some: slice,
     settings: ImageSettings,
     given: Given,
+    times: Tensor,
 ) -> tuple[GaussianDenoise, Solver[GaussianDenoised]]:
     """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low = None if given.low is None else given.low[some]
-    prompts = None if given.prompts is None else given.prompts[some]
-    cond = model.condition(own, rows, low, prompts)
+    cond = model.condition(own, rows, low)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
+    null, text = cond, None
     if settings.scale != 1.0:
         negative, text = _negative(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
-        null = model.condition(away, rows, low, None if text is None else [text] * rows)
+        null = model.condition(away, rows, low)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
+        )
+    if given.prompts is not None:
+        denoise = prompted(
+            model, denoiser, given.prompts[some], text or "", (cond, null), settings, times
         )
     if given.cost is not None:
         denoise = steered(
@@ -208,7 +214,7 @@ def _guided(
             log_h = None
     if settings.threshold:
         denoise = dynamic_threshold(denoise, settings.threshold)
-    elif settings.clip:
+    elif settings.clip and model.latent is None:  # codes have no range
         denoise = clipped(denoise, -1.0, 1.0)
     solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
     return denoise, solver if given.known is None else Renoise(solver, schedule)

@@ -1,6 +1,6 @@
 """The image model: a denoiser of pixels, conditional on the class if there are classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.checks import Bounds, check_fields
+from unveil.image.latent import Latents
 from unveil.image.networks.unet2d import UNet2d, UNet2dShape, sides_of
 from unveil.image.text_conditioning import TextConditioning, with_text
 from unveil.network.condition import Condition
@@ -119,18 +120,30 @@ class ImageShape:
 
 
 class ImageModel(nn.Module):
-    """Denoiser of images (B, C, S, S) in -1 .. 1, which represent 0 .. 255.
+    """Denoiser of images (B, C, S, S): pixels in -1 .. 1, which represent 0 .. 255, or codes of a latent space.
 
     Args:
         network: replaces the `UNet2d` that the shape describes; it has as many rows of labels.
         text: reads prompts, for a shape with `context`.
+        latent: the latent space of the images; its weights are no part of the model's. None: pixels.
+    Raises:
+        ValueError: a latent space of another number of channels than the shape's.
     """
 
     def __init__(
-        self, shape: ImageShape, network: nn.Module | None = None, text: TextConditioning | None = None
+        self,
+        shape: ImageShape,
+        network: nn.Module | None = None,
+        text: TextConditioning | None = None,
+        latent: Latents | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
+        if latent is not None and latent.channels != shape.channels:
+            raise ValueError(
+                f"this model is of latents of {shape.channels} channels, but the autoencoder makes "
+                f"{latent.channels}"
+            )
         if network is None:
             network = image_network(shape)
         parameterization = {"eps": eps, "x0": x0, "v": v, "flow": flow, "edm": EDM(shape.sigma_data)}[
@@ -151,6 +164,44 @@ class ImageModel(nn.Module):
             network, schedule, parameterization, time_input, shape.learned_variance
         )
         self.text = text
+        self._apart = None if latent is None else (latent.requires_grad_(False).eval(),)  # no submodule
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ImageModel":
+        if self._apart is not None:  # moves to a device with the model
+            self._apart[0]._apply(fn)
+        return super()._apply(fn, recurse)
+
+    @property
+    def latent(self) -> Latents | None:
+        """The latent space of the images; None if they are pixels."""
+        return None if self._apart is None else self._apart[0]
+
+    @property
+    def picture(self) -> tuple[int, int, int]:
+        """The shape (colours, height, width) of the pictures that the model makes, in pixels."""
+        colours, factor = (self.shape.channels, 1) if self.latent is None else (self.latent.colours, self.latent.factor)
+        return colours, factor * self.shape.size, factor * self.shape.size
+
+    def clean(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x_0 of pixels (B, C, H, W) in 0 .. 255: scaled to -1 .. 1, and encoded by the latent space.
+
+        Args:
+            generator: draws the codes; None takes their mean.
+        """
+        x = self.normalized(pixels)
+        if self.latent is None:
+            return x
+        with torch.no_grad():
+            return self.latent.encode(x, generator)
+
+    @torch.no_grad()
+    def pixels(self, x_0: Tensor) -> Tensor:
+        """Clean samples as pixels 0 .. 255, uint8 on the CPU; the inverse of `clean`.
+
+        Raises:
+            ValueError: numbers that are not finite.
+        """
+        return pixels_of(x_0 if self.latent is None else self.latent.decode(x_0))
 
     @property
     def device(self) -> torch.device:

@@ -1,12 +1,16 @@
 """Prompts as conditions of an image model: tokenizer, text encoder, and the null condition of guidance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from unveil.image.data.tokenizer import Tokenizer
+from unveil.image.emphasis import emphasised
 from unveil.image.networks.text_encoder import EncodedText
+from unveil.image.prompt import WeightedText
+from unveil.image.prompt_chunks import chunks, level
 from unveil.network.condition import Condition
 
 KEPT = 2**29  # numbers of encoded prompts that a frozen encoder keeps, 2 GiB
@@ -45,6 +49,12 @@ class TextConditioning(nn.Module):
         self._apart = None if stored else (encoder,)  # in a tuple, it is no submodule
         self._kept: dict[str, EncodedText] = {}
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TextConditioning":
+        if self._apart is not None:  # moves to a device with the model
+            self._apart[0]._apply(fn)
+        self._kept.clear()
+        return super()._apply(fn, recurse)
+
     def forward(self, prompts: Sequence[str], device: torch.device) -> Condition:
         """The condition (B rows) of B prompts; each different prompt is encoded once."""
         kinds = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
@@ -52,6 +62,37 @@ class TextConditioning(nn.Module):
         tokens, valid, pooled = self._encoded(list(kinds), device)
         return Condition(
             tokens=tokens[rows], token_valid=valid[rows], vector=pooled[rows] if self.pooled else None
+        )
+
+    def weighted(self, texts: Sequence[WeightedText], device: torch.device) -> Condition:
+        """The condition (B rows) of B texts of the prompt language, of any length.
+
+        A text is cut into chunks that the encoder has room for; each is encoded apart, its vectors are
+        multiplied by the weights, and the chunks are joined along the axis of tokens. Shorter texts get empty
+        chunks. `vector` is that of the first chunk.
+        """
+        name, room = self.tokenizer.id_of, self.tokenizer.room
+        comma = next((k for k in map(name, (",</w>", ",")) if k is not None), -1)
+        each = level(
+            [
+                chunks([[(self.tokenizer.ids(it.text), it.weight) for it in passage] for passage in text], room, comma)
+                for text in texts
+            ]
+        )
+        rows = [chunk for text in each for chunk in text]
+        ids, valid = self.tokenizer.framed([chunk.ids for chunk in rows])
+        encoder = self.encoder if self._apart is None else self._apart[0]
+        encoded = encoder(ids.to(device), valid.to(device))
+        factors = torch.ones(ids.shape)
+        first = int(self.tokenizer.start is not None)
+        for row, chunk in enumerate(rows):
+            factors[row, first : first + len(chunk.weights)] = torch.tensor(chunk.weights)
+        tokens = emphasised(encoded.tokens, factors.to(device))
+        shape = (len(texts), len(each[0]))
+        return Condition(
+            tokens=tokens.unflatten(0, shape).flatten(1, 2),
+            token_valid=encoded.valid.unflatten(0, shape).flatten(1, 2),
+            vector=encoded.pooled.unflatten(0, shape)[:, 0] if self.pooled else None,
         )
 
     def _encoded(self, kinds: list[str], device: torch.device) -> EncodedText:
@@ -69,15 +110,12 @@ class TextConditioning(nn.Module):
 
     def _encode(self, prompts: list[str], device: torch.device) -> EncodedText:
         encoder = self.encoder if self._apart is None else self._apart[0]
-        if self._apart is not None:
-            device = next(encoder.parameters()).device
         ids, valid = self.tokenizer(prompts)
         return encoder(ids.to(device), valid.to(device))
 
 
 def with_text(cond: Condition | None, text: Condition) -> Condition:
     """A condition of classes or images together with one of text."""
-    from dataclasses import replace
-
-    vector: Tensor | None = text.vector
-    return replace(cond or Condition(), tokens=text.tokens, token_valid=text.token_valid, vector=vector)
+    return replace(
+        cond or Condition(), tokens=text.tokens, token_valid=text.token_valid, vector=text.vector
+    )

@@ -71,6 +71,10 @@ class Condition:
         """Rows start .. stop - 1."""
         return self._map(lambda value: value[start:stop])
 
+    def at(self, rows: Tensor) -> "Condition":
+        """Some rows, by index (N,) in any order."""
+        return self._map(lambda value: value[rows])
+
     def _map(self, change: Callable[..., Tensor]) -> "Condition":
         return Condition(**{field.name: _mapped(change, getattr(self, field.name)) for field in fields(self)})
 
