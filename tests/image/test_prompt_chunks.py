@@ -8,29 +8,24 @@ from hypothesis import strategies as st
 from unveil.image.emphasis import emphasised
 from unveil.image.prompt_chunks import Chunk, ChunkRules, chunks, level
 
-RULES = ChunkRules(begin=1, end=2, pad=0, comma=3, length=10, back=4)
+RULES = ChunkRules(comma=3, length=10, back=4)
 IDS = st.lists(st.sampled_from([3, 4, 5]), max_size=40)
 
 
-def inside(made: tuple[Chunk, ...], rules: ChunkRules = RULES) -> list[list[int]]:
-    """The ids of each chunk between BOS and the first EOS."""
-    for chunk in made:
-        end = chunk.ids.index(rules.end)
-        assert chunk.ids[0] == rules.begin and len(chunk.ids) == len(chunk.weights) == rules.length + 2
-        assert set(chunk.ids[end + 1 :]) <= {rules.pad} and set(chunk.weights[end:]) <= {1.0}
-    return [list(chunk.ids[1 : chunk.ids.index(rules.end)]) for chunk in made]
+def inside(made: tuple[Chunk, ...]) -> list[list[int]]:
+    """The ids of each chunk."""
+    assert all(len(chunk.ids) == len(chunk.weights) for chunk in made)
+    return [list(chunk.ids) for chunk in made]
 
 
 def cut(ids: list[int], back: int = 4) -> list[list[int]]:
-    return inside(chunks([[(ids, 1.0)]], ChunkRules(1, 2, 0, 3, 10, back)))
+    return inside(chunks([[(ids, 1.0)]], ChunkRules(3, 10, back)))
 
 
-def test_a_chunk_is_begin_tokens_end_padding():
-    made = chunks([[([5, 6], 1.2), ([7], 0.5)]], RULES)
-    assert made == (Chunk((1, 5, 6, 7, 2, 0, 0, 0, 0, 0, 0, 0), (1.0, 1.2, 1.2, 0.5, *[1.0] * 8)),)
-    assert chunks([[]], RULES) == (Chunk((1, 2, *[0] * 10), (1.0,) * 12),)
-    assert chunks([[([9] * 75, 1.0)]], ChunkRules())[0].ids == (49406, *[9] * 75, 49407)
-    assert chunks([[([9] * 73, 1.0)]], ChunkRules())[0].ids == (49406, *[9] * 73, 49407, 49407, 49407)
+def test_a_chunk_has_the_weights_of_its_tokens():
+    assert chunks([[([5, 6], 1.2), ([7], 0.5)]], RULES) == (Chunk((5, 6, 7), (1.2, 1.2, 0.5)),)
+    assert chunks([[]], RULES) == (Chunk(),)
+    assert chunks([[([9] * 75, 1.0)]], ChunkRules())[0].ids == (9,) * 75
 
 
 def test_a_full_chunk_is_cut_behind_a_comma_that_is_near():
@@ -47,10 +42,7 @@ def test_a_full_chunk_is_cut_behind_a_comma_that_is_near():
 def test_the_default_rule_looks_twenty_tokens_back():
     for comma, first in ((55, 56), (54, 75)):
         ids = [9] * comma + [267] + [8] * (80 - comma)
-        assert [len(part) for part in inside(chunks([[(ids, 1.0)]], ChunkRules()), ChunkRules())] == [
-            first,
-            81 - first,
-        ]
+        assert [len(part) for part in inside(chunks([[(ids, 1.0)]], ChunkRules()))] == [first, 81 - first]
 
 
 def test_breaks_fill_the_chunk():
@@ -70,22 +62,16 @@ def test_learned_words_stay_in_one_chunk():
 
 @given(st.lists(st.tuples(IDS, st.sampled_from([1.0, 1.5])), max_size=4), st.integers(0, 10))
 def test_no_token_is_lost_and_weights_stay_with_their_tokens(pieces, back):
-    rules = ChunkRules(1, 2, 0, 3, 10, back)
-    made = chunks([pieces], rules)
-    kept = [
-        (token, weight)
-        for chunk in made
-        for token, weight in zip(chunk.ids, chunk.weights, strict=True)
-        if token >= 3
-    ]
+    made = chunks([pieces], ChunkRules(3, 10, back))
+    kept = [pair for chunk in made for pair in zip(chunk.ids, chunk.weights, strict=True)]
     assert kept == [(token, weight) for ids, weight in pieces for token in ids]
     assert all(0 < len(part) <= 10 for part in inside(made)) or not kept
 
 
 def test_prompts_of_a_batch_get_empty_chunks():
     short, long = chunks([[([5], 1.0)]], RULES), chunks([[([6] * 25, 1.0)]], RULES)
-    assert level([short, long], RULES) == ((*short, *chunks([[]], RULES) * 2), long)
-    assert level([], RULES) == ()
+    assert level([short, long]) == ((*short, Chunk(), Chunk()), long)
+    assert level([]) == ()
 
 
 def test_weights_that_are_one_change_nothing():

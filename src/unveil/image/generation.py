@@ -196,9 +196,7 @@ def _guided(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
     if given.prompts is not None:
-        denoise = prompted(
-            model, denoiser, given.prompts[some], text or "", (cond, null), settings, times
-        )
+        denoise = prompted(model, denoiser, given.prompts[some], text or "", (cond, null), settings, times)
     if given.cost is not None:
         denoise = steered(
             denoise,

@@ -179,7 +179,9 @@ class ImageModel(nn.Module):
     @property
     def picture(self) -> tuple[int, int, int]:
         """The shape (colours, height, width) of the pictures that the model makes, in pixels."""
-        colours, factor = (self.shape.channels, 1) if self.latent is None else (self.latent.colours, self.latent.factor)
+        colours, factor = (
+            (self.shape.channels, 1) if self.latent is None else (self.latent.colours, self.latent.factor)
+        )
         return colours, factor * self.shape.size, factor * self.shape.size
 
     def clean(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Chunks of a fixed number of tokens, by which a prompt of any length is encoded: AUTOMATIC1111's rules.
 
-Each chunk is encoded apart, as BOS, its tokens, EOS and padding; the encoded chunks are concatenated along
-the axis of tokens. Imports no torch.
+The tokenizer frames each chunk with its special tokens and padding; it is encoded apart, and the encoded
+chunks are concatenated along the axis of tokens. Imports no torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,15 @@ from unveil.checks import whole
 
 @dataclass(frozen=True)
 class ChunkRules:
-    """How the ids of a prompt become chunks; the defaults are those of CLIP's text encoder in SD 1.x.
+    """How the ids of a prompt become chunks; the defaults are those of CLIP's text encoder.
 
     Args:
-        begin, end, pad: ids of BOS, EOS, and what follows the first EOS (SD 1.x: EOS; SD 2.x: 0).
-        comma: id of the comma, behind which a chunk may be cut earlier.
-        length: tokens of a chunk, without BOS and EOS.
+        comma: id of the comma, behind which a chunk may be cut earlier; -1: there is none.
+        length: tokens of a chunk, without special tokens.
         back: a full chunk is cut behind its last comma if at most this many tokens, comma included, follow
             from there; 0: never.
     """
 
-    begin: int = 49406
-    end: int = 49407
-    pad: int = 49407
     comma: int = 267
     length: int = 75
     back: int = 20
@@ -36,10 +32,10 @@ class ChunkRules:
 
 
 class Chunk(NamedTuple):
-    """One input of the text encoder: `length` + 2 ids, and the factors of their output vectors."""
+    """At most `length` ids, without special tokens, and the factors of their output vectors."""
 
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
+    ids: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
 
 Passage = Sequence[tuple[Sequence[int], float]]
@@ -51,7 +47,7 @@ def chunks(
 ) -> tuple[Chunk, ...]:
     """Cut the ids of a prompt into chunks, at least one.
 
-    A passage begins a new chunk. BOS, EOS and padding have weight 1.
+    A passage begins a new chunk.
 
     Args:
         passages: of `prompt.WeightedText`, with the ids of each piece without BOS, EOS and padding.
@@ -67,7 +63,7 @@ def chunks(
 
     def finish() -> None:
         nonlocal now, comma
-        done.append(_chunk(now, rules))
+        done.append(Chunk(tuple(token for token, _ in now), tuple(weight for _, weight in now)))
         now, comma = [], -1
 
     for i, passage in enumerate(passages):
@@ -93,13 +89,7 @@ def chunks(
     return tuple(done)
 
 
-def level(prompts: Sequence[Sequence[Chunk]], rules: ChunkRules) -> tuple[tuple[Chunk, ...], ...]:
+def level(prompts: Sequence[Sequence[Chunk]]) -> tuple[tuple[Chunk, ...], ...]:
     """Extend prompts by empty chunks to the number of chunks of the longest: the conditions of a batch."""
     most = max((len(prompt) for prompt in prompts), default=0)
-    return tuple((*prompt, *[_chunk([], rules)] * (most - len(prompt))) for prompt in prompts)
-
-
-def _chunk(tokens: Sequence[tuple[int, float]], rules: ChunkRules) -> Chunk:
-    padding = rules.length - len(tokens)
-    ids = (rules.begin, *(token for token, _ in tokens), rules.end, *[rules.pad] * padding)
-    return Chunk(ids, (1.0, *(weight for _, weight in tokens), 1.0, *[1.0] * padding))
+    return tuple((*prompt, *[Chunk()] * (most - len(prompt))) for prompt in prompts)

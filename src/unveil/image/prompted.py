@@ -45,10 +45,14 @@ def prompted(
         raise ValueError("a prompt names LoRA files (<lora:name:weight>); add them to the model instead")
     lines = [timeline(prompt, steps) for prompt in parsed]
     away = timeline(_without_loras(parse(negative, composed=False)), steps)
-    texts = {text: row for row, text in enumerate(dict.fromkeys(t for line in [*lines, away] for t in line.texts))}
+    texts = {
+        text: row for row, text in enumerate(dict.fromkeys(t for line in [*lines, away] for t in line.texts))
+    }
     encoded = model.text.weighted(list(texts), model.device)
     most = max(len(line.weights) for line in lines)
-    weights = torch.tensor([[*line.weights, *[0.0] * (most - len(line.weights))] for line in lines]).T  # (K, B)
+    weights = torch.tensor(
+        [[*line.weights, *[0.0] * (most - len(line.weights))] for line in lines]
+    ).T  # (K, B)
     stages: dict[tuple[tuple[int, ...], ...], GaussianDenoise] = {}
     at: list[int] = []
     for step in range(steps):
@@ -74,11 +78,7 @@ def prompted(
 
 
 def _guided(
-    denoiser: Denoiser,
-    branches: Sequence[Branch],
-    weights: Tensor,
-    null: Branch,
-    settings: ImageSettings,
+    denoiser: Denoiser, branches: Sequence[Branch], weights: Tensor, null: Branch, settings: ImageSettings
 ) -> GaussianDenoise:
     if len(branches) > 1:
         if settings.rescale:

@@ -10,7 +10,7 @@ from unveil.image.data.tokenizer import Tokenizer
 from unveil.image.emphasis import emphasised
 from unveil.image.networks.text_encoder import EncodedText
 from unveil.image.prompt import WeightedText
-from unveil.image.prompt_chunks import chunks, level
+from unveil.image.prompt_chunks import ChunkRules, chunks, level
 from unveil.network.condition import Condition
 
 KEPT = 2**29  # numbers of encoded prompts that a frozen encoder keeps, 2 GiB
@@ -29,6 +29,8 @@ class TextConditioning(nn.Module):
         frozen: the encoder is not trained; each prompt is encoded once and kept.
         stored: the encoder's weights belong to the model's. Weights that are not stored are found again by
             the recipe, such as those of a package.
+        restore: weights of words leave the mean of an encoded text as it is, see `emphasised`; for CLIP. The
+            mean of encoders that end in a layer norm without learned shift is near 0.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class TextConditioning(nn.Module):
         pooled: bool = True,
         frozen: bool = False,
         stored: bool = True,
+        restore: bool = False,
     ) -> None:
         super().__init__()
-        self.tokenizer, self.pooled, self.frozen = tokenizer, pooled, frozen
+        self.tokenizer, self.pooled, self.frozen, self.restore = tokenizer, pooled, frozen, restore
         if frozen:
             encoder.requires_grad_(False).eval()
         if stored:
@@ -71,11 +74,12 @@ class TextConditioning(nn.Module):
         multiplied by the weights, and the chunks are joined along the axis of tokens. Shorter texts get empty
         chunks. `vector` is that of the first chunk.
         """
-        name, room = self.tokenizer.id_of, self.tokenizer.room
-        comma = next((k for k in map(name, (",</w>", ",")) if k is not None), -1)
+        ids_of, commas = self.tokenizer.ids, map(self.tokenizer.id_of, (",</w>", ","))
+        comma = next((number for number in commas if number is not None), -1)
+        rules = ChunkRules(comma, self.tokenizer.room)
         each = level(
             [
-                chunks([[(self.tokenizer.ids(it.text), it.weight) for it in passage] for passage in text], room, comma)
+                chunks([[(ids_of(it.text), it.weight) for it in passage] for passage in text], rules)
                 for text in texts
             ]
         )
@@ -87,7 +91,7 @@ class TextConditioning(nn.Module):
         first = int(self.tokenizer.start is not None)
         for row, chunk in enumerate(rows):
             factors[row, first : first + len(chunk.weights)] = torch.tensor(chunk.weights)
-        tokens = emphasised(encoded.tokens, factors.to(device))
+        tokens = emphasised(encoded.tokens, factors.to(device), self.restore)
         shape = (len(texts), len(each[0]))
         return Condition(
             tokens=tokens.unflatten(0, shape).flatten(1, 2),
@@ -116,6 +120,4 @@ class TextConditioning(nn.Module):
 
 def with_text(cond: Condition | None, text: Condition) -> Condition:
     """A condition of classes or images together with one of text."""
-    return replace(
-        cond or Condition(), tokens=text.tokens, token_valid=text.token_valid, vector=text.vector
-    )
+    return replace(cond or Condition(), tokens=text.tokens, token_valid=text.token_valid, vector=text.vector)
