@@ -641,7 +641,7 @@ FLIPS = [
         "tests/text/data/test_text.py",
     ),
     (
-        "image/networks/unet2d.py",
+        "image/networks/blocks2d.py",
         "torch.addcmul(shift, self.second_norm(h), 1.0 + scale)",
         "self.second_norm(torch.addcmul(shift, h, 1.0 + scale))",
         UNET,
@@ -659,7 +659,7 @@ FLIPS = [
         UNET,
     ),
     (
-        "image/networks/unet2d.py",
+        "image/networks/blocks2d.py",
         "h, x = _halved(h), _halved(x)",
         "h, x = _halved(h), _halved(x.flip(-1))",
         UNET + " " + IMAGE,
@@ -797,8 +797,16 @@ FLIPS = [
         METRICS,
     ),
     ("image/evaluation/features.py", ".flip(1)", "", METRICS),
-    ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
-    ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
+    ("image/networks/blocks2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
+    ("image/networks/blocks2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
+    (
+        "image/networks/blocks2d.py",
+        "F.pad(valid, (0, pixels.shape[1])",
+        "F.pad(valid, (pixels.shape[1], 0)",
+        UNET,
+    ),
+    ("image/networks/blocks2d.py", "torch.cat([text_v, v], dim=2)", "torch.cat([v, text_v], dim=2)", UNET),
+    ("image/networks/transformer2d.py", "| ~some)", "| True)", UNET),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",

@@ -1,6 +1,8 @@
 """The image U-Net: as many parameters as published, zero at first, told of time and label, attention as
 written on paper."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +17,11 @@ def small(**options) -> UNet2d:
     for parameter in net.parameters():  # nothing is zero any more
         nn.init.normal_(parameter, std=0.2)
     return net.eval()
+
+
+def told(**parts) -> torch.Tensor:
+    """One sample of a network that reads text, given parts of a condition."""
+    return small(context=6)(torch.zeros(1, 2, 8, 8), torch.ones(1), Condition(**parts) if parts else None)
 
 
 def test_the_published_cifar10_network_has_its_number_of_parameters():
@@ -103,6 +110,104 @@ def test_attention_is_a_weighted_mean_over_places(generator):
     torch.testing.assert_close(layer(x), found, rtol=1e-4, atol=1e-5)
 
 
+def test_joint_attention_is_one_weighted_mean_over_text_and_pixels(generator):
+    """Written out for each sample with its valid tokens only; the text is normed and mapped by its own layer."""
+    layer = Attention2d(8, 4, 2, context=6)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x = torch.randn((2, 8, 3, 4), generator=generator)
+    tokens = torch.randn((2, 5, 6), generator=generator)
+    valid = torch.tensor([[True, True, False, True, False], [False] * 5])
+    assert layer.text is not None
+    normed, found = layer.norm(x), x.clone()
+    for b in range(2):
+        text = tokens[b]
+        deviation = text.var(1, correction=0, keepdim=True).add(1e-5).sqrt()
+        text = (text - text.mean(1, keepdim=True)) / deviation * layer.text[0].weight + layer.text[0].bias
+        text = text[valid[b]]
+        text_k, text_v = (text @ layer.text[1].weight.T + layer.text[1].bias).chunk(2, dim=1)
+        pixels = normed[b].reshape(8, 12).T
+        q, k, v = (pixels @ layer.qkv.weight.T + layer.qkv.bias).chunk(3, dim=1)
+        k, v, heads = torch.cat([text_k, k]), torch.cat([text_v, v]), []
+        for h in (slice(0, 4), slice(4, 8)):
+            weights = (q[:, h] @ k[:, h].T / 4**0.5).exp()
+            heads.append(weights / weights.sum(1, keepdim=True) @ v[:, h])
+        found[b] += (torch.cat(heads, 1) @ layer.merge.weight.T + layer.merge.bias).T.reshape(8, 3, 4)
+    torch.testing.assert_close(layer(x, tokens, valid), found, rtol=1e-4, atol=1e-5)
+
+
+TEXT = [{"cross": "joint"}, {"cross": "transformer"}, {"cross": "transformer", "text_only": (1,)}]
+
+
+@pytest.mark.parametrize("options", TEXT)
+def test_valid_text_matters_in_any_order_and_padding_does_not(options, generator):
+    """A permutation of the text tokens, together with which are valid, leaves the output; what stands in
+    padding has no influence, nor has the text on a sample beside it."""
+    net, time = small(context=6, **options), torch.tensor([5.0, 5.0])
+    x = torch.randn((2, 2, 8, 8), generator=generator)
+    tokens = torch.randn((2, 5, 6), generator=generator)
+    valid = torch.tensor([[True, True, False, True, False], [True] * 5])
+    out = net(x, time, Condition(tokens=tokens, token_valid=valid))
+    order = torch.tensor([3, 0, 4, 2, 1])
+    other = net(x, time, Condition(tokens=tokens[:, order], token_valid=valid[:, order]))
+    torch.testing.assert_close(other, out, rtol=1e-4, atol=1e-5)
+    changed = torch.where(valid[..., None], tokens, 100.0)
+    assert torch.equal(net(x, time, Condition(tokens=changed, token_valid=valid)), out)
+    shorter = Condition(tokens=tokens[:1][:, valid[0]])
+    torch.testing.assert_close(net(x[:1], time[:1], shorter), out[:1], rtol=1e-4, atol=1e-5)
+    changed[0, 3] *= -1.0
+    moved = (net(x, time, Condition(tokens=changed, token_valid=valid)) - out).abs().amax((1, 2, 3))
+    assert moved[0] > 1e-4 and moved[1] == 0
+
+
+@pytest.mark.parametrize("options", TEXT)
+def test_without_any_valid_token_what_is_left_is_finite(options, generator):
+    """Its padding has no influence, and gradients are finite, too."""
+    net, x = small(context=6, **options), torch.randn((1, 2, 8, 8), generator=generator)
+    none, outs = torch.zeros((1, 3), dtype=torch.bool), []
+    for seed in (1, 2):
+        tokens = torch.randn((1, 3, 6), generator=torch.Generator().manual_seed(seed)).requires_grad_()
+        outs.append(net(x, torch.ones(1), Condition(tokens=tokens, token_valid=none)))
+        outs[-1].sum().backward()
+        assert tokens.grad is not None and not tokens.grad.any()
+    assert torch.equal(outs[0], outs[1]) and outs[0].isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("options", TEXT)
+def test_with_text_it_starts_as_zero_and_attention_as_nothing(options, generator):
+    net = UNet2d(UNet2dShape(2, 8, (1, 2), 1, (1,), groups=4, context=6, vector=3, **options))
+    x, tokens = (torch.randn(size, generator=generator) for size in ((1, 2, 8, 8), (1, 5, 6)))
+    cond = Condition(tokens=tokens, vector=torch.ones(1, 3))
+    assert not net(x, torch.tensor([3.0]), cond).any()
+    h = torch.randn((1, 16, 3, 3), generator=generator)
+    assert torch.equal(net.middle[1](h, tokens), h)
+
+
+def test_the_vector_is_added_to_the_time_and_leaves_the_other_random_numbers(generator):
+    """Its network is Linear, SiLU, Linear; a net without it begins with the same weights."""
+    shape = UNet2dShape(2, 8, (1, 2), 1, (1,), groups=4)
+    torch.manual_seed(0)
+    plain = UNet2d(shape).state_dict()
+    torch.manual_seed(0)
+    whole = UNet2d(replace(shape, vector=3)).state_dict()
+    assert {k for k in whole if k not in plain} == {
+        f"vector.{i}.{p}" for i in "02" for p in ("weight", "bias")
+    }
+    assert all(torch.equal(value, whole[name]) for name, value in plain.items())
+    net = small(vector=3)
+    x, vector = torch.randn((1, 2, 8, 8), generator=generator), torch.randn((1, 3), generator=generator)
+    assert net.vector is not None
+    w, a, v, b = (p.detach() for p in net.vector.parameters())
+    added = nn.functional.silu(vector @ w.T + a) @ v.T + b
+    out = net(x, torch.ones(1), Condition(vector=vector))
+    for p in net.vector.parameters():
+        nn.init.zeros_(p)
+    with torch.no_grad():
+        net.time[2].bias.add_(added[0])
+    torch.testing.assert_close(net(x, torch.ones(1), Condition(vector=vector)), out, rtol=1e-4, atol=1e-5)
+
+
 def test_scale_and_shift_stand_after_the_norm_and_the_sum_before_it():
     """A constant that is added before the norm of one group is normed away; after it, it is not."""
     for scale_shift, heard in ((False, False), (True, True)):
@@ -178,6 +283,27 @@ def test_dropout_needs_a_generator_and_follows_it(generator):
             "in 0 .. 2",
         ),
         (lambda: sides_of(28, 3, 2), "does not divide"),
+        (lambda: small(cross="transformer"), "give its width as `context`"),
+        (lambda: told(), r"needs tokens \(1, N, 6\)"),
+        (lambda: told(label=torch.tensor([0])), r"needs tokens \(1, N, 6\)"),
+        (lambda: told(tokens=torch.zeros(1, 4, 5)), r"must be \(1, N, 6\).* got \(1, 4, 5\)"),
+        (lambda: told(tokens=torch.zeros(2, 4, 6)), r"got \(2, 4, 6\)"),
+        (lambda: told(tokens=torch.zeros(1, 0, 6)), r"got \(1, 0, 6\)"),
+        (
+            lambda: told(tokens=torch.zeros(1, 4, 6), token_valid=torch.ones(1, 3, dtype=torch.bool)),
+            r"token_valid must be \(1, 4\) of bool, got \(1, 3\)",
+        ),
+        (lambda: told(tokens=torch.zeros(1, 4, 6), token_valid=torch.ones(1, 4)), "of torch.float32"),
+        (
+            lambda: small(vector=3)(torch.zeros(1, 2, 8, 8), torch.ones(1)),
+            r"vector of shape \(1, 3\), got none",
+        ),
+        (
+            lambda: small(vector=3)(
+                torch.zeros(1, 2, 8, 8), torch.ones(1), Condition(vector=torch.ones(1, 4))
+            ),
+            r"got \(1, 4\)",
+        ),
         (lambda: sides_of(4, 2, 4), "cannot be halved 3 times"),
     ],
 )

@@ -5,13 +5,24 @@ it has the 35,746,307 parameters of `google/ddpm-cifar10-32`.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unveil.image.networks.blocks2d import (
+    Attention2d,
+    Double2d,
+    Halve2d,
+    ResidualConv2d,
+    embedded,
+    time_embedding,
+    zero,
+)
+from unveil.image.networks.transformer2d import SpatialTransformer2d
 from unveil.network.condition import Condition
-from unveil.network.layers import attention, by_eights, dropped, sinusoids
+from unveil.network.layers import by_eights, mlp
 
 Generator = torch.Generator | None
 
@@ -37,14 +48,24 @@ class UNet2dShape:
         stem: patch size; stem x stem pixels are folded into channels, so sides are multiples of it.
         groups: of GroupNorm; divides every number of channels.
         norm_epsilon: of the norms; 1e-6 in DDPM, 1e-5 in ADM.
-        concat: channels of `cond.concat`, concatenated with x (for example the upsampled low-resolution
-            image); 0 disables it.
+        concat: channels of `cond.concat`, concatenated with x (the upsampled low-resolution image, the mask
+            and the known latent of inpainting); 0 disables it.
         heads: number of attention heads if `head_width` is 0.
         time_width: size of the sinusoidal time features; the embedding has four times as many; 0: `width`.
         cosine_first: the cosines come before the sines.
         inclusive: the longest wavelength is 2 pi 10,000 itself, see `sinusoids`.
         pad_after: the convolution that halves sides is padded on the right and below only, not on all sides.
         middle_attention, middle_norm: the middle has attention, and that a norm.
+        context: width D of the text tokens, `cond.tokens`, which all attention reads; 0: no text.
+        cross: how it reads them. "joint": one attention whose keys and values are text and pixels (GLIDE);
+            "transformer": Stable Diffusion's blocks of self-attention, cross-attention and feed-forward
+            layer.
+        vector: width of `cond.vector`, which a small network maps and adds to the time embedding; 0: none.
+        transformer_layers: blocks in each of the transformers.
+        linear_projection: the transformers' first and last layers are linear (Stable Diffusion 2) instead of
+            1 x 1 convolutions (Stable Diffusion 1).
+        text_only: levels whose transformers attend to the text twice, and not to pixels (Stable Diffusion's
+            x4 upscaler).
     """
 
     channels: int
@@ -69,19 +90,27 @@ class UNet2dShape:
     pad_after: bool = False
     middle_attention: bool = True
     middle_norm: bool = True
+    context: int = 0
+    cross: Literal["joint", "transformer"] = "joint"
+    vector: int = 0
+    transformer_layers: int = 1
+    linear_projection: bool = False
+    text_only: tuple[int, ...] = ()
 
 
 class UNet2d(nn.Module):
-    """(x (B, C, H, W), time (B,), condition with label (B,) if `labels`) -> (B, C, H, W), or (B, 2 C, H, W)
-    with `learned_variance`.
+    """(x (B, C, H, W), time (B,), condition) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
+
+    Of the condition it reads what its shape names: `label` (B,) if `labels`, `vector` (B, `vector`), `tokens`
+    (B, N, `context`) with `token_valid` (B, N), and `concat` (B, `concat`, H, W).
 
     Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels
     sides are halved, odd ones to the larger half. The middle is residual block, attention, residual block.
     The last layer of each block, and the output, start at zero.
 
     Raises:
-        ValueError: numbers that do not fit, an x or a concat of another shape, a label that is missing or out
-            of range, or dropout without generator.
+        ValueError: numbers that do not fit, an x of another shape, a part of the condition that is missing,
+            of another shape or out of range, or dropout without generator.
     """
 
     def __init__(self, shape: UNet2dShape) -> None:
@@ -97,6 +126,8 @@ class UNet2d(nn.Module):
             raise ValueError(
                 f"UNet2d: attention at levels {shape.attention}, but there are levels 0 .. {len(sizes) - 1}"
             )
+        if shape.cross == "transformer" and not shape.context:
+            raise ValueError("UNet2d: `cross` transformer attends to text; give its width as `context`")
         self.generator: Generator = None
         self.time_width = shape.time_width or width
         channels, embedding = shape.channels, 4 * self.time_width
@@ -110,11 +141,17 @@ class UNet2d(nn.Module):
                 inputs, outputs, embedding, groups, dropout, epsilon, scale_shift=scale_shift, change=change
             )
 
-        def attend(size: int, present: bool, normed: bool = True) -> nn.Module:
-            head_width = shape.head_width or size // shape.heads
-            return (
-                Attention2d(size, head_width, groups if normed else 0, epsilon) if present else nn.Identity()
-            )
+        def attend(size: int, present: bool, normed: bool = True, text_only: bool = False) -> nn.Module:
+            if not present:
+                return nn.Identity()
+            head_width, context = shape.head_width or size // shape.heads, shape.context
+            if shape.cross == "joint":
+                return Attention2d(size, head_width, groups if normed else 0, epsilon, context)
+            layers, linear = shape.transformer_layers, shape.linear_projection
+            return SpatialTransformer2d(size, head_width, context, groups, layers, linear, text_only)
+
+        def attend_at(level: int) -> nn.Module:
+            return attend(sizes[level], level in shape.attention, text_only=level in shape.text_only)
 
         def step(block: nn.Module, after: nn.Module | None = None) -> nn.ModuleList:
             return nn.ModuleList([block, nn.Identity() if after is None else after])
@@ -123,7 +160,7 @@ class UNet2d(nn.Module):
         kept, now = [sizes[0]], sizes[0]  # channels of the skip connections
         for level, size in enumerate(sizes):
             for _ in range(shape.blocks):
-                self.down.append(step(residual(now, size), attend(size, level in shape.attention)))
+                self.down.append(step(residual(now, size), attend_at(level)))
                 kept.append(size)
                 now = size
             if level + 1 < len(sizes):
@@ -134,14 +171,16 @@ class UNet2d(nn.Module):
         self.middle = nn.ModuleList([first, attention, residual(now, now)])
         for level, size in reversed(list(enumerate(sizes))):
             for _ in range(shape.blocks + 1):
-                self.up.append(step(residual(now + kept.pop(), size), attend(size, level in shape.attention)))
+                self.up.append(step(residual(now + kept.pop(), size), attend_at(level)))
                 now = size
             if level:
                 self.up.append(step(residual(size, size, "double") if shape.big_gan else Double2d(size)))
         self.norm = nn.GroupNorm(groups, now, eps=epsilon)
         outputs = channels * (1 + shape.learned_variance) * shape.stem**2
         self.leave = nn.Conv2d(now, outputs, 3, padding=1)
-        _zero(self.leave)
+        zero(self.leave)
+        # after the others, so that their random numbers are those of a network without it
+        self.vector = mlp(shape.vector, embedding, embedding) if shape.vector else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         channels, stem = self.shape.channels, self.shape.stem
@@ -154,19 +193,24 @@ class UNet2d(nn.Module):
         embedding = self._embedded(time)
         if self.label is not None:
             embedding = embedding + self.label(self._labels(len(x), cond))
+        if self.vector is not None:
+            embedding = embedding + by_eights(self.vector, self._vector(len(x), cond))
+        tokens, valid = self._text(len(x), cond) if self.shape.context else (None, None)
         seen = self._joined(x, cond) if self.shape.concat else x
         h = self.enter(F.pixel_unshuffle(seen, stem) if stem > 1 else seen)
         kept = [h]
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
-            h = attend(block(h, embedding, generator))
+            h = _attended(attend, block(h, embedding, generator), tokens, valid)
             kept.append(h)
         first, attend, last = self.middle
-        h = last(attend(first(h, embedding, generator)), embedding, generator)
+        h = _attended(attend, first(h, embedding, generator), tokens, valid)
+        h = last(h, embedding, generator)
         for block, attend in self.up:  # pyright: ignore[reportGeneralTypeIssues]
             if isinstance(block, Double2d) or block.change == "double":
                 h = block(h, embedding, generator, kept[-1].shape[-2:])
             else:
-                h = attend(block(torch.cat([h, kept.pop()], dim=1), embedding, generator))
+                h = block(torch.cat([h, kept.pop()], dim=1), embedding, generator)
+                h = _attended(attend, h, tokens, valid)
         h = self.leave(F.silu(self.norm(h))).to(x.dtype)  # the dtype of x, not autocast's
         return F.pixel_shuffle(h, stem) if stem > 1 else h
 
@@ -176,8 +220,38 @@ class UNet2d(nn.Module):
     def _joined(self, x: Tensor, cond: Condition | None) -> Tensor:
         wanted = (len(x), self.shape.concat, *x.shape[2:])
         if cond is None or cond.concat is None or cond.concat.shape != wanted:
-            raise ValueError(f"UNet2d: the condition needs concat of shape {wanted}, the image to enlarge")
+            raise ValueError(
+                f"UNet2d: the condition needs concat of shape {wanted}, which is concatenated with x"
+            )
         return torch.cat([x, cond.concat], dim=1)
+
+    def _vector(self, batch: int, cond: Condition | None) -> Tensor:
+        wanted, vector = (batch, self.shape.vector), None if cond is None else cond.vector
+        if vector is None or vector.shape != wanted:
+            found = "none" if vector is None else tuple(vector.shape)
+            raise ValueError(f"UNet2d: the condition needs a vector of shape {wanted}, got {found}")
+        return vector
+
+    def _text(self, batch: int, cond: Condition | None) -> tuple[Tensor, Tensor | None]:
+        """The text tokens (B, N, context), and which of them are valid (B, N)."""
+        width = self.shape.context
+        if cond is None or cond.tokens is None:
+            raise ValueError(
+                f"UNet2d: the condition needs tokens ({batch}, N, {width}), the encoded text; without text, "
+                "those of the empty text"
+            )
+        tokens, valid = cond.tokens, cond.token_valid
+        if tokens.ndim != 3 or tokens.shape[::2] != (batch, width) or not tokens.shape[1]:
+            raise ValueError(
+                f"UNet2d: tokens must be ({batch}, N, {width}), the output of the text encoder that it was "
+                f"made for, got {tuple(tokens.shape)}"
+            )
+        if valid is not None and (valid.shape != tokens.shape[:2] or valid.dtype != torch.bool):
+            raise ValueError(
+                f"UNet2d: token_valid must be {tuple(tokens.shape[:2])} of bool, got {tuple(valid.shape)} of "
+                f"{valid.dtype}"
+            )
+        return tokens, valid
 
     def _labels(self, batch: int, cond: Condition | None) -> Tensor:
         if cond is None or cond.label is None or cond.label.shape != (batch,):
@@ -197,115 +271,8 @@ class UNet2d(nn.Module):
         return self.generator
 
 
-def time_embedding(width: int) -> nn.Sequential:
-    """The network of the time embedding: from `width` sinusoids to four times as many numbers."""
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width))
-
-
-def embedded(network: nn.Module, time: Tensor, width: int, cosine_first: bool, inclusive: bool) -> Tensor:
-    """The embedding (B, 4 width) of times (B,); arguments as in `UNet2dShape`."""
-    waves = sinusoids(time, width, inclusive=inclusive)  # (B, width)
-    return by_eights(network, waves.roll(width // 2, -1) if cosine_first else waves)
-
-
-class ResidualConv2d(nn.Module):
-    """skip(x) + conv(silu(norm(conv(silu(norm(x))) + W a))), a = silu(embedding); with `scale_shift` norm(.)
-    (1 + scale) + shift instead.
-
-    Args:
-        embedding: size of the time embedding.
-        change: "halve" or "double" the sides, of both branches, before the first convolution: mean of 2 x 2,
-            or nearest neighbour.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        embedding: int,
-        groups: int,
-        dropout: float = 0.0,
-        norm_epsilon: float = 1e-6,
-        *,
-        scale_shift: bool = False,
-        change: str = "",
-    ) -> None:
-        super().__init__()
-        self.scale_shift, self.change, self.dropout = scale_shift, change, dropout
-        self.first_norm = nn.GroupNorm(groups, inputs, eps=norm_epsilon)
-        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.about = nn.Linear(embedding, 2 * outputs if scale_shift else outputs)
-        self.second_norm = nn.GroupNorm(groups, outputs, eps=norm_epsilon)
-        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
-        _zero(self.second)
-        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-
-    def forward(
-        self, x: Tensor, embedding: Tensor, generator: Generator = None, sides: torch.Size | None = None
-    ) -> Tensor:
-        h = F.silu(self.first_norm(x))
-        if self.change == "halve":
-            h, x = _halved(h), _halved(x)
-        elif self.change == "double":
-            assert sides is not None
-            h, x = _doubled(h, sides), _doubled(x, sides)
-        h = self.first(h)
-        shifts = by_eights(self.about, F.silu(embedding))[:, :, None, None]  # (B, C or 2 C, 1, 1)
-        if self.scale_shift:
-            scale, shift = shifts.chunk(2, dim=1)
-            h = torch.addcmul(shift, self.second_norm(h), 1.0 + scale)
-        else:
-            h = self.second_norm(h + shifts)
-        return self.skip(x) + self.second(dropped(F.silu(h), self.dropout, generator))
-
-
-class Attention2d(nn.Module):
-    """x + W attention(norm(x)) over all N = H W positions, with heads of `head_width` channels; 0 groups: no
-    norm. W starts at zero."""
-
-    def __init__(self, channels: int, head_width: int, groups: int, norm_epsilon: float = 1e-6) -> None:
-        super().__init__()
-        self.heads = channels // head_width
-        self.norm = nn.GroupNorm(groups, channels, eps=norm_epsilon) if groups else nn.Identity()
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.merge = nn.Linear(channels, channels)
-        _zero(self.merge)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)
-        q, k, v = (  # each (B, heads, N, D)
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(tokens).chunk(3, dim=-1)
-        )
-        mixed = attention(q, k, v, None).transpose(1, 2).flatten(-2)  # (B, N, C)
-        return x + self.merge(mixed).transpose(1, 2).reshape(x.shape)
-
-
-class Halve2d(nn.Module):
-    """Convolution with stride 2: sides N to ceil(N / 2); with `after`, padded on the right and below only, to
-    floor(N / 2)."""
-
-    change = "halve"
-
-    def __init__(self, channels: int, after: bool = False) -> None:
-        super().__init__()
-        self.after = after
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=0 if after else 1)
-
-    def forward(self, x: Tensor, embedding: Tensor, generator: Generator = None) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)) if self.after else x)
-
-
-class Double2d(nn.Module):
-    """Nearest-neighbour upsampling to the given sides (2 N, or 2 N - 1), then a convolution."""
-
-    change = "double"
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor, embedding: Tensor, generator: Generator, sides: torch.Size) -> Tensor:
-        return self.conv(_doubled(x, sides))
+def _attended(attend: nn.Module, h: Tensor, tokens: Tensor | None, valid: Tensor | None) -> Tensor:
+    return h if isinstance(attend, nn.Identity) else attend(h, tokens, valid)
 
 
 def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
@@ -325,17 +292,3 @@ def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
             )
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)
-
-
-def _halved(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2, ceil_mode=True)
-
-
-def _doubled(x: Tensor, sides: torch.Size) -> Tensor:
-    return x.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)[..., : sides[0], : sides[1]]
-
-
-def _zero(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
