@@ -120,7 +120,7 @@ class ImageShape:
 
 
 class ImageModel(nn.Module):
-    """Denoiser of images (B, C, S, S): pixels in -1 .. 1, which represent 0 .. 255, or codes of a latent space.
+    """Denoiser of images (B, C, S, S): pixels in -1 .. 1, which represent 0 .. 255, or latent codes.
 
     Args:
         network: replaces the `UNet2d` that the shape describes; it has as many rows of labels.

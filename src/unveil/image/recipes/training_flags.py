@@ -109,9 +109,9 @@ class CaptionFlags:
         check_fields(self)
         if self.text_width % self.text_heads:
             raise ValueError(f"`text_heads` {self.text_heads} must divide `text_width` {self.text_width}")
-        if not self.captions and self != CaptionFlags():
-            changed = next(k for k, v in vars(self).items() if v != getattr(CaptionFlags, k))
-            raise ValueError(f"`{changed}` is about captions; give `captions`")
+        changed = [name for name, value in vars(self).items() if value != getattr(CaptionFlags, name)]
+        if changed and not self.captions:
+            raise ValueError(f"`{changed[0]}` is about captions; give `captions`")
         if self.tokenizer and self.encoder != "words":
             raise ValueError("`tokenizer` is for `encoder=words`; the others have their own")
 
