@@ -113,6 +113,20 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return scores.softmax(dim=-1).to(v.dtype) @ v
 
 
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) in float32, then times a weight in x's type. Zhang & Sennrich 2019."""
+
+    def __init__(self, width: int, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = x.float()
+        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.epsilon)
+        return self.weight * exact.to(x.dtype)
+
+
 def seeded(device: torch.device, seed: int) -> torch.Generator:
     """A generator on the device; on the CPU for `meta`, which has no generators."""
     return torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)

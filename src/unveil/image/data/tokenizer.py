@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -145,8 +145,7 @@ class Tokenizer:
                 raise ValueError(
                     f"the word {name[:60]!r} is a token of this tokenizer already; choose another"
                 )
-        added = tokenizers_library(NEED, EXTRA).AddedToken
-        library.add_tokens([added(name, single_word=True, normalized=True) for name in names])
+        library.add_tokens([added_word(name) for name in names])
         return replace(self, text=str(library.to_str()))
 
     def _cleaned(self, text: str) -> str:
@@ -169,16 +168,26 @@ def tokenizer_from(text: str) -> Tokenizer:
         raise UnveilError(f"tokenizer: not a tokenizer of prompts ({str(error)[:200]})") from error
     if not isinstance(stored, dict) or stored.get("unveil") != "prompts":
         raise UnveilError("tokenizer: not a tokenizer of prompts; those are written by `train image`")
-    values = cast(dict[str, Any], stored)
-    numbers = [values.get("length"), values.get("pad")]
-    numbers += [values[name] for name in ("start", "end") if values.get(name) is not None]
-    known = isinstance(values.get("text"), str) and values.get("clean") in get_args(Cleaning)
+    values: dict[str, Any] = {name: stored.get(name) for name in NAMES}
+    numbers = [values["length"], values["pad"]]
+    numbers += [values[name] for name in ("start", "end") if values[name] is not None]
+    known = isinstance(values["text"], str) and values["clean"] in get_args(Cleaning)
     if not known or not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
         raise UnveilError(f"tokenizer: damaged; needed are {', '.join(NAMES)}")
     try:
-        return Tokenizer(**{name: values.get(name) for name in NAMES})
+        return Tokenizer(**values)
     except ValueError as error:
         raise UnveilError(f"tokenizer: damaged ({error})") from error
+
+
+def added_word(word: str, special: bool = False) -> "tokenizers.AddedToken":
+    """A word beyond the vocabulary, which is recognised where it stands by itself.
+
+    Args:
+        special: such as padding, which no text contains.
+    """
+    added = tokenizers_library(NEED, EXTRA).AddedToken
+    return added(word, single_word=not special, normalized=not special, special=special)
 
 
 def clip_clean(text: str) -> str:
@@ -186,7 +195,7 @@ def clip_clean(text: str) -> str:
 
     OpenAI's code first applies `ftfy.fix_text`. Here a text is only put into Unicode's form NFC, as
     transformers does: mojibake, typographic quotes, ligatures and full-width letters, which ftfy changes,
-    stay as they are. Transformers replaces no HTML entities.
+    stay as they are. Transformers replaces no HTML entities, and lower-cases a final sigma otherwise.
     """
     text = unicodedata.normalize("NFC", whole_text(text))
     return " ".join(html.unescape(html.unescape(text)).split()).lower()

@@ -11,23 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.condition import Condition
-from unveil.network.layers import attention
+from unveil.network.layers import RMSNorm, attention
 from unveil.text.networks.prefix import Prefix, joined, prefix_of
 from unveil.text.shape import TextShape
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + epsilon) in float32, then times a weight in x's type. Zhang & Sennrich 2019."""
-
-    def __init__(self, width: int, epsilon: float = 1e-5) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        exact = x.float()
-        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.epsilon)
-        return self.weight * exact.to(x.dtype)
 
 
 class Rotation:
