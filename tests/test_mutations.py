@@ -33,6 +33,7 @@ UNET, IMAGE, METRICS = (
     "tests/image/evaluation/test_image_distances.py",
 )
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
+TRANSFORMER = "tests/image/networks/test_transformer2d.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
 FLIPS = [
@@ -807,6 +808,8 @@ FLIPS = [
     ),
     ("image/networks/blocks2d.py", "torch.cat([text_v, v], dim=2)", "torch.cat([v, text_v], dim=2)", UNET),
     ("image/networks/transformer2d.py", "| ~some)", "| True)", UNET),
+    ("image/networks/transformer2d.py", "value * F.gelu(gate)", "gate * F.gelu(value)", TRANSFORMER),
+    ("image/networks/transformer2d.py", "channels, eps=1e-6)", "channels, eps=1e-5)", TRANSFORMER),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",

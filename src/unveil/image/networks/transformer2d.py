@@ -13,6 +13,8 @@ from unveil.network.layers import attention
 
 LARGEST_SCORES = 2**26
 """Scores, queries times keys, that exist at once where they are written out: 256 MiB in float32."""
+FUSED = ("cpu", "cuda", "meta")
+"""Devices whose kernels never hold all scores."""
 
 
 class SpatialTransformer2d(nn.Module):
@@ -143,7 +145,7 @@ def sliced_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Te
     if q.dtype == torch.float16 and q.device.type != "cuda":
         return sliced_attention(q.float(), k.float(), v.float(), mask).to(q.dtype)
     scores = q.shape[0] * q.shape[1] * k.shape[2]  # of one query
-    if q.device.type in ("cpu", "cuda", "meta") or scores * q.shape[2] <= LARGEST_SCORES:
+    if q.device.type in FUSED or scores * q.shape[2] <= LARGEST_SCORES:
         return attention(q, k, v, mask)
     size = max(1, LARGEST_SCORES // scores)
     return torch.cat([attention(part, k, v, mask) for part in q.split(size, dim=2)], dim=2)
