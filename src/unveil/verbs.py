@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unveil.image.recipes import classifier_config as classifier
 from unveil.image.recipes import config as image
+from unveil.image.recipes import data_config as image_data
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
 from unveil.policy.recipes.pusht import config as pusht
@@ -12,7 +13,13 @@ from unveil.text.recipes import config as text
 
 RECIPES: dict[str, dict[str, Verb]] = {
     "demo": {"maze": maze.DEMO, "pusht": pusht.DEMO, "text": text.DEMO, "image": image.DEMO},
-    "data": {"maze": maze.DATA, "locomotion": locomotion.DATA, "pusht": pusht.DATA, "text": text.DATA},
+    "data": {
+        "maze": maze.DATA,
+        "locomotion": locomotion.DATA,
+        "pusht": pusht.DATA,
+        "text": text.DATA,
+        "shapes": image_data.SHAPES,
+    },
     "train": {
         "maze": maze.TRAIN,
         "locomotion": locomotion.TRAIN,

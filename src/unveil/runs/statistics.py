@@ -59,3 +59,17 @@ def bootstrap_ci95(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def wilson_ci95(successes: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of a proportion; NaN without a trial.
+
+    Its ends are inside 0 .. 1 also where all trials succeed (Wilson 1927).
+
+    Raises:
+        ValueError: more successes than trials, or a negative number.
+    """
+    if not count:
+        return float("nan"), float("nan")
+    interval = stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
