@@ -796,7 +796,7 @@ FLIPS = [
         "np.partition(d, k - 1, axis=1)[:, k - 1]",
         METRICS,
     ),
-    ("image/evaluation/features.py", ".flip(1)", "", METRICS),
+    ("image/networks/squeezenet.py", ".flip(1)", "", METRICS),
     ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
