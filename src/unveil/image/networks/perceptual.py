@@ -34,6 +34,7 @@ class PerceptualLoss:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self.weights = {name: value.float() for name, value in weights.items()}
+        self._on: dict[torch.device, dict[str, Tensor]] = {}
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss (B,) of images x against y, each (B, 1 or 3, H, W) in -1 .. 1.
@@ -50,12 +51,11 @@ class PerceptualLoss:
         if side < LEAST:
             raise ValueError(f"PerceptualLoss: images need sides of at least {LEAST} pixels, got {side}")
         layers = LAYERS if side >= SMALL else SMALL_LAYERS
-        if next(iter(self.weights.values())).device != x.device:
-            self.weights = {name: value.to(x.device) for name, value in self.weights.items()}
+        if x.device not in self._on:
+            self._on[x.device] = {name: value.to(x.device) for name, value in self.weights.items()}
+        weights = self._on[x.device]
         total = torch.zeros(len(x), device=x.device)
-        seen = [
-            activations(caffe_input(127.5 * images + 127.5), self.weights, layers[-1]) for images in (x, y)
-        ]
+        seen = [activations(caffe_input(127.5 * images + 127.5), weights, layers[-1]) for images in (x, y)]
         for layer in layers:
             a, b = (_unit(features[layer].float()) for features in seen)
             total = total + (a - b).square().sum(1).mean((1, 2))
