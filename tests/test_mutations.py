@@ -797,6 +797,7 @@ FLIPS = [
         "np.partition(d, k - 1, axis=1)[:, k - 1]",
         METRICS,
     ),
+<<<<<<< HEAD
     ("image/evaluation/features.py", ".flip(1)", "", METRICS),
     ("image/networks/blocks2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/blocks2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
@@ -810,6 +811,11 @@ FLIPS = [
     ("image/networks/transformer2d.py", "| ~some)", "| True)", UNET),
     ("image/networks/transformer2d.py", "value * F.gelu(gate)", "gate * F.gelu(value)", TRANSFORMER),
     ("image/networks/transformer2d.py", "channels, eps=1e-6)", "channels, eps=1e-5)", TRANSFORMER),
+=======
+    ("image/networks/squeezenet.py", ".flip(1)", "", METRICS),
+    ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
+    ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
+>>>>>>> autoencoder
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",

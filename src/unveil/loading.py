@@ -10,6 +10,7 @@ from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
+    from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
@@ -33,17 +34,19 @@ LOADERS = {
     "text": "text.recipes.load:load_text_model",
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",
+    "autoencoder": "image.recipes.autoencoder_load:load_autoencoder",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
     "image": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "classifier": Allowed((), "a classifier", "pass them to generate, as ImageSettings"),
+    "autoencoder": Allowed((), "an autoencoder", "leave them out"),
 }
 
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
-) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier:
+) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier | Latents:
     """Load a trained model.
 
     Checkpoints of other programs are read without running code from them: folders of jannerm/diffuser,
@@ -64,6 +67,7 @@ def load(
               for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
+            - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
     Raises:
@@ -76,6 +80,8 @@ def load(
     from unveil.runs.config import read_recipe
 
     path, name = Path(path_or_name), str(path_or_name)
+    if name == "taef2" and not settings and not path.exists():
+        return wired("image.recipes.autoencoder_load:load_latents")(name, device)
     if name not in zoo_names():
         if not read_recipe(path) and (it := recognised(path)) is not None:
             return it.load(device, seed, **settings)
@@ -89,7 +95,7 @@ def load(
         unknown := ", ".join(set(settings) - {*allowed.names})
     ):
         raise TypeError(f"load: {allowed.what} takes no settings, got {unknown}; {allowed.instead}")
-    if recipe in ("text", "image", "classifier"):
+    if recipe in ("text", "image", "classifier", "autoencoder"):
         return wired(LOADERS[recipe])(name if recipe == "text" else folder, device, **settings)
     return wired(LOADERS.get(recipe, LOADERS["maze"]))(folder, device, seed, **settings)
 

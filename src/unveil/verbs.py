@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unveil.image.recipes import autoencoder_config as autoencoder
 from unveil.image.recipes import classifier_config as classifier
 from unveil.image.recipes import config as image
 from unveil.image.recipes import data_config as image_data
@@ -28,6 +29,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "text": text.TRAIN,
         "image": image.TRAIN,
         "classifier": classifier.TRAIN,
+        "autoencoder": autoencoder.TRAIN,
     },
     "eval": {
         "maze": maze.EVAL,
@@ -35,6 +37,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,
+        "autoencoder": autoencoder.EVAL,
     },
     "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
 }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from unveil.image.model import ImageModel
-from unveil.image.prompt import Prompt, Timeline, parse, timeline
+from unveil.image.prompt import Prompt, Timeline, WeightedText, parse, timeline
 from unveil.image.settings import ImageSettings
 from unveil.image.text_conditioning import with_text
 from unveil.network.condition import Condition
@@ -89,7 +89,7 @@ def _guided(
     return cfg(denoiser, branches[0], null, settings.scale, settings.interval, settings.rescale)
 
 
-def _rows(line: Timeline, step: int, texts: dict[object, int]) -> tuple[int, ...]:
+def _rows(line: Timeline, step: int, texts: dict[WeightedText, int]) -> tuple[int, ...]:
     return tuple(texts[line.texts[k]] for k in line.steps[step])
 
 

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from unveil.errors import UnveilError
 from unveil.files.places import found
 from unveil.image.classifier import ImageClassifier
+from unveil.image.networks.squeezenet import activations, caffe_input
 
 SQUEEZENET = Path("models") / "squeezenet1_0_imagenet.npz"
 SIDE = 227
-CAFFE_MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 
 
 @dataclass(frozen=True)
@@ -61,31 +61,8 @@ class SqueezeNet:
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8 (B, C, H, W) to (B, 512, 13, 13)."""
-        x = pixels.float().expand(-1, 3, -1, -1).flip(1)
-        x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=x.shape[-1] > SIDE)
-        x = x - torch.tensor(CAFFE_MEAN, device=x.device)[:, None, None]
-        x = self._pooled(self._conv(x, "conv1", stride=2))
-        for number in range(2, 10):
-            squeezed = self._conv(x, f"fire{number}.squeeze")
-            x = torch.cat(
-                [
-                    self._conv(squeezed, f"fire{number}.expand1x1"),
-                    self._conv(squeezed, f"fire{number}.expand3x3", 1, 1),
-                ],
-                dim=1,
-            )
-            if number in (4, 8):
-                x = self._pooled(x)
-        return x
-
-    def _conv(self, x: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
-        return F.relu(
-            F.conv2d(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], stride, padding)
-        )
-
-    @staticmethod
-    def _pooled(x: Tensor) -> Tensor:
-        return F.max_pool2d(x, 3, 2, ceil_mode=True)
+        x = F.interpolate(pixels.float(), (SIDE, SIDE), mode="bilinear", antialias=pixels.shape[-1] > SIDE)
+        return activations(caffe_input(x), self.weights)["fire9"]
 
 
 class Judged:
@@ -108,10 +85,19 @@ def extractor(name: str, device: torch.device | str = "cpu") -> Pixels | Squeeze
     if name == "pixels" or (name == "auto" and not file.is_file()):
         return Pixels()
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            return SqueezeNet({n: torch.from_numpy(stored[n]) for n in stored.files}, device)
+        return SqueezeNet(squeezenet_weights(), device)
     except (OSError, ValueError) as error:
         raise UnveilError(
             f"no SqueezeNet at {file}, below $UNVEIL_DATA or in the cache ({error}); or take "
             "`extractor=pixels`"
         ) from error
+
+
+def squeezenet_weights() -> dict[str, Tensor]:
+    """The weights of SqueezeNet by name, from `SQUEEZENET` here, below $UNVEIL_DATA or in the cache.
+
+    Raises:
+        OSError, ValueError: missing or damaged.
+    """
+    with np.load(found(SQUEEZENET), allow_pickle=False) as stored:
+        return {name: torch.from_numpy(stored[name]) for name in stored.files}
