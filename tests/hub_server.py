@@ -11,6 +11,8 @@ import json
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +32,9 @@ class Repository:
 
     def commit(self, branch: str) -> str:
         """The commit at a branch, which its contents decide."""
-        listing = sorted((name, hashlib.sha1(data).hexdigest()) for name, data in self.branches[branch].items())
+        listing = sorted(
+            (name, hashlib.sha1(data).hexdigest()) for name, data in self.branches[branch].items()
+        )
         return hashlib.sha1(json.dumps([branch, listing]).encode()).hexdigest()
 
     def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
@@ -112,6 +116,20 @@ def connected(hub: Hub, home: Path, monkeypatch) -> None:
     }
     for name, value in values.items():
         monkeypatch.setattr(constants, name, value)
+
+
+@contextmanager
+def serving(home: Path, monkeypatch) -> Iterator[Hub]:
+    """A hub for the client in this process, with an empty cache in a folder."""
+    from huggingface_hub.utils import close_session
+
+    hub = Hub()
+    try:
+        connected(hub, home, monkeypatch)
+        yield hub
+    finally:
+        close_session()
+        hub.close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -209,7 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
             {"rfilename": name} | ({"size": len(data), "blobId": _git(data)} if blobs else {})
             for name, data in sorted(files.items())
         ]
-        self._json({"id": repo, "modelId": repo, "sha": commit, "private": False, "tags": [], "siblings": siblings})
+        self._json(
+            {"id": repo, "modelId": repo, "sha": commit, "private": False, "tags": [], "siblings": siblings}
+        )
 
     def _tree(self, repo: str, revision: str) -> None:
         if (found := self._at(repo, revision)) is None:
@@ -217,7 +237,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(
             [
                 {"type": "file", "path": name, "size": len(data), "oid": _git(data)}
-                | ({"lfs": {"oid": _sha(data), "size": len(data), "pointerSize": 134}} if name.endswith(LARGE) else {})
+                | (
+                    {"lfs": {"oid": _sha(data), "size": len(data), "pointerSize": 134}}
+                    if name.endswith(LARGE)
+                    else {}
+                )
                 for name, data in sorted(found[1].items())
             ]
         )
@@ -289,7 +313,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self._repository(repo, write=True) is None:
             return
         objects = [
-            {"oid": it["oid"], "size": it["size"], "actions": {"upload": {"href": f"{self.hub.url}/upload/{it['oid']}"}}}
+            {
+                "oid": it["oid"],
+                "size": it["size"],
+                "actions": {"upload": {"href": f"{self.hub.url}/upload/{it['oid']}"}},
+            }
             for it in asked["objects"]
         ]
         self._json({"transfer": "basic", "objects": objects})
@@ -308,7 +336,9 @@ class _Handler(BaseHTTPRequestHandler):
                 assert _sha(data) == value["oid"] and len(data) == value["size"]
                 files[value["path"]] = data
         commit = it.commit(branch)
-        self._json({"success": True, "commitOid": commit, "commitUrl": f"{self.hub.url}/{repo}/commit/{commit}"})
+        self._json(
+            {"success": True, "commitOid": commit, "commitUrl": f"{self.hub.url}/{repo}/commit/{commit}"}
+        )
 
 
 def _git(data: bytes) -> str:

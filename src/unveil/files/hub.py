@@ -333,7 +333,7 @@ def _bars(report: Callable[[int], None]) -> type:
         @classmethod
         def set_lock(cls, _: object) -> None: ...
 
-        def update(self, n: float | None = 1) -> None:
+        def update(self, n: int | float | None = 1) -> None:
             nonlocal furthest
             with lock:
                 self.n += int(n or 0)
