@@ -27,8 +27,11 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 HOME = tempfile.mkdtemp(prefix="unveil-tests-home-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["HOME"] = HOME
-for name in ("UNVEIL_DATA", "UNVEIL_HOME", "MINARI_DATASETS_PATH", "XDG_CACHE_HOME", "HF_HOME"):
+for name in ("UNVEIL_DATA", "UNVEIL_HOME", "MINARI_DATASETS_PATH", "XDG_CACHE_HOME"):
     os.environ.pop(name, None)
+for name in [name for name in os.environ if name.startswith("HF_")]:
+    os.environ.pop(name)
+os.environ["HF_HUB_OFFLINE"] = "1"  # the tests of the Hub have one of their own (hub_server.py)
 image_sets.DEBIAN = Path(HOME) / "no-debian-package"
 
 LOOPBACK = ("127.", "::1", "localhost")

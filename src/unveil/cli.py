@@ -35,7 +35,7 @@ Train your own
 
 Look around
   results  list runs and scores in folders        unveil results runs
-  weights  list, pull, inspect, convert, pack     unveil weights convert PATH OUT
+  weights  list, pull, convert, pack, push        unveil weights convert PATH OUT
   doctor   versions and devices, for bug reports  unveil doctor
 
 Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text.
@@ -48,6 +48,7 @@ EXTRAS = {
     "zarr": "pusht",
     "pyarrow": "pusht",
     "PIL": "image",
+    "huggingface_hub": "hub",
 }
 """Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
@@ -245,14 +246,18 @@ def _doctor(rest: list[str]) -> int:
     return 0
 
 
-_WEIGHTS_HELP = """usage: unveil weights [pack FLAGS | inspect PATH | convert PATH OUT | pull NAME]
+_WEIGHTS_HELP = """\
+usage: unveil weights [pack FLAGS | inspect PATH | convert PATH OUT | pull NAME | push RUN ORG/NAME]
 
 Without arguments: list the packaged models, which come with unveil.
   pack     package a run, as the packaged models are
   inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
            diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
   convert  write such a checkpoint, except LLaDA's, as a run of unveil
-  pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka
+  pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka, or a
+           repository of the Hugging Face Hub, ORG/NAME[@REVISION]
+  push     upload the weights, config and card of a run to the Hugging Face Hub
+inspect, convert, --checkpoint and unveil.load take ORG/NAME[@REVISION], too: it is downloaded.
 unveil weights VERB --help shows the flags of each.
 Example: unveil weights"""
 

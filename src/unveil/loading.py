@@ -55,8 +55,12 @@ def load(
 
     Args:
         path_or_name: name of packaged weights, such as "maze-large" or "hopper-medium"; a run folder or a
-            checkpoint folder; for locomotion also a folder above a diffusion and its value function; or a
-            checkpoint of another program.
+            checkpoint folder; for locomotion also a folder above a diffusion and its value function; a
+            checkpoint of another program; or a repository of the Hugging Face Hub with any of these in it,
+            `org/name`, with `@revision` for a branch, tag or commit, `/file` or `@revision/folder` for a part
+            of it, and `:fp16` for weights of that variant. What is needed is downloaded into the cache of
+            huggingface_hub (`pip install 'unveil[hub]'`), by whose environment variables (HF_HOME,
+            HF_HUB_OFFLINE, HF_TOKEN) it goes. A local path of the same name comes first.
         device: "auto", "cpu", "cuda", "cuda:0" or "mps".
         seed: seed of the noise of planners and policies.
         settings: settings of the model.
@@ -71,20 +75,23 @@ def load(
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
     Raises:
-        UnveilError: no such checkpoint, a damaged one, or one of an unknown program.
+        UnveilError: no such checkpoint, a damaged one, one of an unknown program, or a repository that cannot
+            be downloaded.
         TypeError: an unknown setting.
     """
     from unveil.planning.recipes.locomotion.load import load_pair
     from unveil.planning.recipes.locomotion.pair import RECIPES, places_below
-    from unveil.runs.checkpoints import find_checkpoint, zoo_names
+    from unveil.runs.checkpoints import find_checkpoint, local_path, zoo_names
     from unveil.runs.config import read_recipe
 
-    path, name = Path(path_or_name), str(path_or_name)
-    if name == "taef2" and not settings and not path.exists():
+    name = str(path_or_name)
+    if name == "taef2" and not settings and not Path(name).exists():
         return wired("image.recipes.autoencoder_load:load_latents")(name, device)
+    path = local_path(path_or_name)
     if name not in zoo_names():
         if not read_recipe(path) and (it := recognised(path)) is not None:
             return it.load(device, seed, **settings)
+        name = str(path)
         if path.is_dir() and places_below(path):
             return load_pair(name, device, seed, **settings)
     folder = find_checkpoint(name)

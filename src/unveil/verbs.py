@@ -47,4 +47,5 @@ WEIGHTS = {  # name -> its config and its function
     "inspect": ("commands.weights:Inspect", "commands.weights:inspect"),
     "convert": ("commands.weights:Convert", "commands.weights:convert"),
     "pull": ("commands.pull:Pull", "commands.pull:pull"),
+    "push": ("commands.push:Push", "commands.push:push"),
 }

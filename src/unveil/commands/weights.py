@@ -30,7 +30,8 @@ class Inspect:
 
     folder: Positional[Path]
     """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
-    folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains"""
+    folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains; or a repository of
+    the Hugging Face Hub with any of these, such as google/ddpm-cat-256"""
     epoch: str = "latest"
     """epoch (the number in state_<epoch>.pt) to read: latest, or a number"""
     size: int = 0
@@ -51,7 +52,8 @@ class Convert:
 
     folder: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """experiment of Diffuser, or a folder above experiments, whose relative paths are kept;
-    or the file or folder of a policy or an image model"""
+    the file or folder of a policy or an image model; or a repository of the Hugging Face Hub with any of
+    these"""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """run folder to write"""
     reading: OmitArgPrefixes[Reading] = AS_RECORDED
@@ -64,8 +66,10 @@ def inspect(config: Inspect) -> str:
         UnveilError: a checkpoint of no known kind, or one that cannot be read.
     """
     from unveil.loading import recognised
+    from unveil.runs.checkpoints import local_path
 
-    it = recognised(config.folder) or unknown(config.folder)
+    path = local_path(config.folder)
+    it = recognised(path) or unknown(path)
     return it.inspect(Reading(epoch=config.epoch, size=config.size, flags=config.flags))
 
 
@@ -77,8 +81,10 @@ def convert(config: Convert) -> str:
             folder that holds something else.
     """
     from unveil.loading import recognised
+    from unveil.runs.checkpoints import local_path
 
-    return (recognised(config.folder) or unknown(config.folder)).convert(config.out, config.reading)
+    path = local_path(config.folder)
+    return (recognised(path) or unknown(path)).convert(config.out, config.reading)
 
 
 def listing() -> str:

@@ -1,7 +1,6 @@
 """Guidance by prompts in AUTOMATIC1111's language: weights, words that change with the step, and AND."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -85,7 +84,7 @@ def _guided(
             raise ValueError("`rescale` is not defined for prompts that are joined by AND; leave it out")
         return composed(denoiser, branches, weights, null, settings.scale, settings.interval)
     if settings.scale == 1.0:
-        return partial(denoiser, cond=branches[0].condition)
+        return lambda x_t, t: denoiser(x_t, t, branches[0].condition)
     return cfg(denoiser, branches[0], null, settings.scale, settings.interval, settings.rescale)
 
 

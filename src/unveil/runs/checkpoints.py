@@ -20,8 +20,39 @@ def zoo_names() -> list[str]:
     return sorted(p.name for p in ZOO.iterdir() if (p / "config.json").is_file())
 
 
+def local_path(path_or_name: str | Path, *, ours: bool = False) -> Path:
+    """The file or folder of a path, or of a repository of the Hugging Face Hub after its download.
+
+    A path that exists is never a repository; the names of packaged models are returned as they are.
+
+    Args:
+        path_or_name: a path, or `org/name[@revision][/inside][:variant]` (see `hub_name`).
+        ours: refuse a repository in another layout than unveil's before anything is downloaded.
+    Raises:
+        UnveilError: no such repository, no permission, no network, or no huggingface_hub.
+    """
+    from unveil.files.hub import download, hub_name
+    from unveil.files.hub_layouts import OURS
+    from unveil.runs.progress import shown_progress
+
+    if (name := hub_name(str(path_or_name))) is None:
+        return Path(path_or_name)
+    with shown_progress() as progress:
+        return download(name, progress, OURS if ours else "")
+
+
+def lasting_name(path_or_name: str) -> str:
+    """What a run records of the model that it began with: the name of a packaged model or of a repository, or
+    an absolute path, since the run may be used from another folder."""
+    from unveil.files.hub import hub_name
+
+    named = path_or_name in zoo_names() or hub_name(path_or_name) is not None
+    return path_or_name if named else str(Path(path_or_name).resolve())
+
+
 def find_checkpoint(path_or_name: str) -> Path:
-    """Find the folder of a packaged model, of a checkpoint, or of the newest undamaged checkpoint of a run.
+    """Find the folder of a packaged model, of a checkpoint, or of the newest undamaged checkpoint of a run,
+    also in a repository of the Hugging Face Hub (`local_path`).
 
     Only the lengths of the files are checked here, and their digests when they are read (`read_weights`), so
     that large checkpoints, optimizer state included, begin to load at once.
@@ -31,7 +62,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     """
     from difflib import get_close_matches
 
-    from unveil.training.checkpoint import check_files, checkpoints, latest_checkpoint
+    from unveil.training.checkpoint import check_weights, checkpoints, latest_checkpoint
 
     names = zoo_names()
     if path_or_name in names:
@@ -39,9 +70,9 @@ def find_checkpoint(path_or_name: str) -> Path:
             raise UnveilError(
                 f"{path_or_name!r} is a packaged model and a folder; for the folder write ./{path_or_name}"
             )
-        check_files(ZOO / path_or_name)
+        check_weights(ZOO / path_or_name)
         return ZOO / path_or_name
-    folder = Path(path_or_name)
+    folder = local_path(path_or_name, ours=True)
     # systems refuse names of 256 bytes with an error of their own
     if any(len(part) > 200 for part in folder.parts):
         raise UnveilError(
@@ -62,17 +93,17 @@ def find_checkpoint(path_or_name: str) -> Path:
         packaged = ", ".join(names) or "none"
         raise UnveilError(f"checkpoint {path_or_name!r} {what}; packaged models: {packaged}{others}")
     if (folder / "manifest.json").is_file():
-        check_files(folder)
+        check_weights(folder)
         return folder
-    newest = latest_checkpoint(folder, warn=False, check=check_files)
+    newest = latest_checkpoint(folder, warn=False, check=check_weights)
     if newest is not None:
         if newest == checkpoints(folder)[-1]:
             return newest
         # a second time, with warnings about the damaged ones
-        return latest_checkpoint(folder, check=check_files) or newest
+        return latest_checkpoint(folder, check=check_weights) or newest
     for damaged in checkpoints(folder)[-1:]:
         try:
-            check_files(damaged)
+            check_weights(damaged)
         except UnveilError as error:
             raise UnveilError(
                 f"{error}, and no older one is undamaged: no good checkpoint; copy the run again, or train "

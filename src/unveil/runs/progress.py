@@ -6,10 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
 
 Progress = Callable[
     [str, int, int, Mapping[str, float | int]], None
 ]  # what, steps done, total, numbers to show
+_shown: ContextVar[Progress | None] = ContextVar("_shown", default=None)
 
 
 def as_clock(seconds: float) -> str:
@@ -20,7 +22,23 @@ def as_clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def shown_progress() -> Generator[Progress]:
-    """Yield a function that shows progress: a bar on a terminal, elsewhere a line at most every 10 s."""
+    """Yield a function that shows progress: a bar on a terminal, elsewhere a line at most every 10 s.
+
+    Inside another `shown_progress` it is the other's, so that a terminal has one display.
+    """
+    if (outer := _shown.get()) is not None:
+        yield outer
+        return
+    with _display() as show:
+        mark = _shown.set(show)
+        try:
+            yield show
+        finally:
+            _shown.reset(mark)
+
+
+@contextlib.contextmanager
+def _display() -> Generator[Progress]:
     if not sys.stderr.isatty():
         yield _lines()
         return

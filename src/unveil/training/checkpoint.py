@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,17 @@ def read_manifest(folder: Path) -> dict[str, tuple[int, str]]:
         return {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest.items()}
 
 
-def check_files(folder: Path) -> dict[str, tuple[int, str]]:
+def check_weights(folder: Path) -> dict[str, tuple[int, str]]:
+    """`check_files` of a checkpoint that is not trained further: the optimizer's state may be absent, as in a
+    download from the Hugging Face Hub."""
+    return check_files(folder, optional=("optimizer.safetensors",))
+
+
+def check_files(folder: Path, optional: Collection[str] = ()) -> dict[str, tuple[int, str]]:
     """Check that every file of a checkpoint exists and has the size in the manifest; no contents are read.
 
+    Args:
+        optional: files that may be absent, but if they are there, must be whole.
     Returns:
         The manifest, as `read_manifest`.
     Raises:
@@ -94,6 +102,8 @@ def check_files(folder: Path) -> dict[str, tuple[int, str]]:
     manifest = read_manifest(folder)
     for name, (size, _) in manifest.items():
         file = folder / name
+        if name in optional and not file.exists():
+            continue
         if "/" in name or len(name) > 200 or not file.is_file() or file.stat().st_size != size:
             raise UnveilError(
                 f"{folder}: {name} is missing or damaged (its length differs from the manifest's)"

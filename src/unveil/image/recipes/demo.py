@@ -81,7 +81,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     scale = config.scale if model.shape.null else 1.0
     count, program = config.rows * columns, command_name()
     settings = ImageSettings(steps=config.steps, scale=scale)
-    sampled = SampleImage(name, count, label, settings, batch_size=count, job=JobFlags(seed=config.seed))
+    sampled = SampleImage(name, count, label, settings=settings, batch_size=count, job=JobFlags(seed=config.seed))
     frames: list[np.ndarray] = []
 
     def show(belief: torch.Tensor, _: torch.Tensor) -> None:

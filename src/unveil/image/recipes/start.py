@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
@@ -48,7 +47,7 @@ def taken_over(
         UnveilError: no such weights, images of another size, or other classes.
         ValueError: a flag with another shape than the weights have.
     """
-    from unveil.runs.checkpoints import zoo_names
+    from unveil.runs.checkpoints import lasting_name
     from unveil.runs.training import as_json
 
     start = str(config.start_from)
@@ -72,8 +71,7 @@ def taken_over(
                 f"`{name}` {values[name]}: the shape is that of {start}, which has {has.get(name)}; leave "
                 f"`{name}` out"
             )
-    place = start if start in zoo_names() else str(Path(start).resolve())
-    own = {"start_from": place, "method": "", "null": has["null"]}
+    own = {"start_from": lasting_name(start), "method": "", "null": has["null"]}
     return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.network.lora import LoRA, add_lora, merge_lora, strip_lora
-from unveil.runs.checkpoints import find_checkpoint, load_weights, read_weights
+from unveil.runs.checkpoints import find_checkpoint, load_weights, local_path, read_weights
 from unveil.runs.config import read_config
 from unveil.runs.flags import JobFlags
 from unveil.text.data.tokens import FILE, digest, read_tokens
@@ -32,20 +32,22 @@ def load_text_model(
     adapter: str | None = None,
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
 ) -> TextModel:
-    """A text model: a packaged one by name, a run or checkpoint folder, or a folder of LLaDA's weights.
+    """A text model: a packaged one by name, a run or checkpoint folder, a folder of LLaDA's weights, or a
+    repository of the Hugging Face Hub with one of these.
 
     Args:
-        adapter: a folder of LoRA weights, which are merged into the model.
+        adapter: a folder or a repository of LoRA weights, which are merged into the model.
         dtype: type of LLaDA's weights; ours are float32.
     Raises:
         UnveilError: nothing is there, or it is damaged or of another recipe.
     """
-    if is_llada(Path(path_or_name)):
-        model = load_llada(Path(path_or_name), device, dtype)
+    path = local_path(path_or_name)
+    if is_llada(path):
+        model = load_llada(path, device, dtype)
     else:
-        model = load_text(find_checkpoint(path_or_name), device)
+        model = load_text(find_checkpoint(str(path)), device)
     if adapter is not None:
-        _adapt(model, Path(adapter))
+        _adapt(model, local_path(adapter))
     return model
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from unveil.errors import UnveilError
 from unveil.files.notes import note
 from unveil.network.lora import LoRA, add_lora
-from unveil.runs.checkpoints import zoo_names
+from unveil.runs.checkpoints import lasting_name
 from unveil.runs.flags import flat
 from unveil.runs.progress import Progress
 from unveil.runs.training import Task, as_json, begin, run_task
@@ -75,7 +75,7 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         progress(f"left out {left_out} {longer}", 1, 1, {})
     more = {"recipe": "text", "tokenizer": digest(model.tokens)} | learned.described
     if config.checkpoint is not None:
-        more["checkpoint"] = _absolute(config.checkpoint)
+        more["checkpoint"] = lasting_name(config.checkpoint)
     described = as_json(flat(config) | vars(model.shape) | more)
     _check_run_folder(config, described["tokenizer"])
     lora = LoRA(config.lora_rank, config.lora_alpha, config.lora_targets) if config.lora_rank else None
@@ -174,12 +174,6 @@ def _learned(config: TrainText, model: TextModel, prepared: Prepared | None) -> 
         return text_batches(pieces, config.rows(count), config.form, config.times, block=shape.block)
 
     return Learned(draws, {"tokens": len(stream)} | made)
-
-
-def _absolute(path_or_name: str) -> str:
-    """The name of a packaged model unchanged, a path made absolute, since a run may be used from another
-    folder."""
-    return path_or_name if path_or_name in zoo_names() else str(Path(path_or_name).resolve())
 
 
 def _check_run_folder(config: TrainText, tokenizer: str) -> None:

@@ -62,15 +62,15 @@ def paired(model: TrajectoryModel, value: ValueModel | None, described: Mapping[
 
 
 def folder_at(path_or_name: str) -> Path:
-    """A folder, or that of a packaged model's name.
+    """A folder, that of a packaged model's name, or of a repository of the Hugging Face Hub.
 
     Raises:
         UnveilError: neither.
     """
-    from unveil.runs.checkpoints import find_checkpoint, zoo_names
+    from unveil.runs.checkpoints import find_checkpoint, local_path, zoo_names
 
-    path = Path(path_or_name)
-    return path if path.is_dir() and path_or_name not in zoo_names() else find_checkpoint(path_or_name)
+    path = local_path(path_or_name)
+    return path if path.is_dir() and path_or_name not in zoo_names() else find_checkpoint(str(path))
 
 
 def places_below(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.planning.planner_settings import PlannerSettings
@@ -29,17 +28,18 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.planning.recipes.maze.diffuser import driver_of, maze_config, read_original_maze
     from unveil.planning.recipes.maze.load import read_maze_config
     from unveil.planning.weights.diffuser_folder import is_original
-    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.checkpoints import find_checkpoint, local_path
 
     job = config.job
     if job.threads:
         torch.set_num_threads(job.threads)
     layout = find_layout(config.maze)
-    if is_original(Path(config.checkpoint)):
-        folder, read = Path(config.checkpoint), read_original_maze(Path(config.checkpoint))
+    place = local_path(config.checkpoint)
+    if is_original(place):
+        folder, read = place, read_original_maze(place)
         described = maze_config(read[1], normalized=False)
     else:
-        folder, read = find_checkpoint(config.checkpoint), None
+        folder, read = find_checkpoint(str(place)), None
         described = read_maze_config(folder)
     trained = layout_of(described)
     if trained.rows != layout.rows:
