@@ -28,11 +28,12 @@ from unveil.sampling.noise import Noise, generators, normal_like
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Inputs besides classes; tensors have one row per image and lie in -1 .. 1.
+    """Inputs besides classes; tensors have one row per image, in -1 .. 1 or as codes of a latent model.
 
     Args:
         classifier: guides towards the classes; the model itself may be unconditional.
-        begin: (N, C, S, S) images to change: noised to t = strength, and denoised from there.
+        begin: (N, C, S, S) images to change, as `ImageModel.clean` gives them: noised to t = strength, and
+            denoised from there.
         known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated
             (RePaint).
         cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
@@ -54,7 +55,7 @@ NOTHING = Given()
 
 
 class Generated(NamedTuple):
-    """Images, uint8 (N, C, S, S), and network calls per image; both halves of guidance are one call."""
+    """Images, uint8 (N, C, H, W), and network calls per image; both halves of guidance are one call."""
 
     pixels: Tensor
     calls: int
@@ -73,6 +74,7 @@ def generate(
     *,
     scaled: bool = True,
     on_batch: Callable[[slice], object] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Generated:
     """Sample `count` images. Each has random numbers of its own, so that none depends on `batch`, on `count`
     or on the others.
@@ -89,11 +91,12 @@ def generate(
         scaled: the state at the first time t is sigma(t) * noise; False: it is `noise` itself, for noise
             recorded elsewhere.
         on_batch: called with the rows of each batch before it is sampled.
+        size: height and width in pixels; None: the size of the training.
     Raises:
         ValueError: settings that this model cannot follow, or tensors of another shape or type.
     """
     count, batch = whole("count", count), whole("batch", batch)
-    shape = (model.shape.channels, model.shape.size, model.shape.size)
+    shape = model.sides_of(size)
     _check(model, labels, count, settings, given)
     _check_tensors(given, count, shape, model.shape.upsample)
     if noise is not None and (
@@ -210,6 +213,8 @@ def _guided(
         if settings.classifier_form == "belief":
             denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
             log_h = None
+    if settings.threshold and model.latent is not None:
+        raise ValueError("`threshold` clips pixels, and this model is of latents; leave it out")
     if settings.threshold:
         denoise = dynamic_threshold(denoise, settings.threshold)
     elif settings.clip and model.latent is None:  # codes have no range
@@ -274,12 +279,12 @@ def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsamp
     Raises:
         ValueError: one of them, what was got and what is needed.
     """
-    channels, side, _ = image
+    channels, height, width = image
     wanted = {
         "begin": image,
         "value": image,
-        "known": (1, side, side),
-        "low": (channels, side // upsample, side // upsample),
+        "known": (1, height, width),
+        "low": (channels, height // upsample, width // upsample),
     }
     for name, shape in wanted.items():
         it: Tensor | None = getattr(given, name)

@@ -30,7 +30,7 @@ def inverted(
     network call per step but the first. Song, Meng & Ermon 2021, section 5.4.
 
     Args:
-        pixels: (B, C, S, S) in 0 .. 255.
+        pixels: (B, C, H, W) in 0 .. 255, of the shape `model.picture`.
         batch: images per batch.
         low: (B, C, s, s) in -1 .. 1, the low-resolution images of an upsampler.
         scaled: the state at the last time t is divided by sigma(t), as `generate` expects its noise; False:
@@ -39,7 +39,7 @@ def inverted(
         ValueError: another solver than ddim with eta 0, guidance, or tensors of another shape or type.
     """
     batch = whole("batch", batch)
-    check_pixels(pixels, model.shape)
+    check_pixels(pixels, model.picture)
     if labels is not None:
         check_labels(labels, len(pixels), model.shape.classes)
     if settings.solver != "ddim" or settings.eta or settings.scale != 1.0:
@@ -55,7 +55,7 @@ def inverted(
         part, classes = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
         small = None if low is None else low[i : i + batch]
         denoise = partial(model.denoiser, cond=model.condition(classes, len(part), small))
-        states.append(sample(denoise, DDIM(model.denoiser.schedule), model.normalized(part), times))
+        states.append(sample(denoise, DDIM(model.denoiser.schedule), model.clean(part), times))
     return torch.cat(states) / (float(model.denoiser.schedule.sigma(times[-1])) if scaled else 1.0)
 
 

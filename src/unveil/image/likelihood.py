@@ -39,7 +39,7 @@ def bits_per_dim(
         variance: small or large; a model that learned it uses its own.
         noise: (T, B, C, S, S) recorded noise, where noise[i - 1] makes x_t at t = i / T; None draws it.
     Raises:
-        ValueError: a model without a table of steps, another variance, or tensors of another shape or type.
+        ValueError: a model without a table of steps or of latents, another variance, or tensors of another shape or type.
     """
     shape, denoiser = model.shape, model.denoiser
     if shape.schedule not in TABLES:
@@ -49,7 +49,9 @@ def bits_per_dim(
         )
     if variance not in ("small", "large"):
         raise ValueError(f"the variance is small or large, got {variance!r}")
-    check_pixels(pixels, shape)
+    if model.latent is not None:
+        raise ValueError("bits per dimension are those of pixels, and this model is of latents")
+    check_pixels(pixels, model.picture)
     count, steps = len(pixels), shape.diffusion_steps
     if labels is not None:
         check_labels(labels, count, shape.classes)

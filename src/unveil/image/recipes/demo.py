@@ -54,7 +54,6 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.files.pictures import write_animation, write_picture
     from unveil.image.evaluation.pages import grid, titled
     from unveil.image.generation import generate
-    from unveil.image.model import pixels_of
     from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.load import load_image, open_image
     from unveil.image.recipes.reproduce import check_folder, parameters, weights_digest
@@ -81,11 +80,13 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     scale = config.scale if model.shape.null else 1.0
     count, program = config.rows * columns, command_name()
     settings = ImageSettings(steps=config.steps, scale=scale)
-    sampled = SampleImage(name, count, label, settings=settings, batch_size=count, job=JobFlags(seed=config.seed))
+    sampled = SampleImage(
+        name, count, label, settings=settings, batch_size=count, job=JobFlags(seed=config.seed)
+    )
     frames: list[np.ndarray] = []
 
     def show(belief: torch.Tensor, _: torch.Tensor) -> None:
-        frames.append(grid(pixels_of(belief).numpy(), columns, least=48))
+        frames.append(grid(model.pixels(belief).numpy(), columns, least=48))
         progress("images", len(frames), config.steps, {})
 
     with enough_memory():

@@ -54,7 +54,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
     check_used(config)
     job = config.job
     opened = open_image(config.checkpoint)
-    settings = settings_of(config.settings, opened.names)
+    settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     if job.threads:
         torch.set_num_threads(job.threads)
     train, held = _data(config, opened, progress)
@@ -134,7 +134,9 @@ def _bounded(config: EvalImage, model: ImageModel, held: ImageSet) -> int:
 
     table = model.shape.schedule in TABLES
     if config.bits == -1:
-        return BITS if table and len(held) else 0
+        return BITS if table and len(held) and model.latent is None else 0
+    if config.bits and model.latent is not None:
+        raise ValueError("`bits` are those of pixels, and this model is of latents; give `bits` 0")
     if config.bits and not table:
         raise ValueError(
             f"`bits` {config.bits}: bits per dimension need a model with a table of steps, this has "
@@ -155,7 +157,7 @@ def _check_data(config: EvalImage, opened: Opened, model: ImageModel, train: Ima
     from unveil.errors import UnveilError
     from unveil.image.recipes.load import few
 
-    wanted = (model.shape.channels, model.shape.size, model.shape.size)
+    wanted = model.picture
     if train.pixels.shape[1:] != wanted:
         raise UnveilError(f"the data are {train.pixels.shape[1:]}, the model makes {wanted}")
     names = opened.names
@@ -202,7 +204,7 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, the classifier that guides, and for an upsampler reduced held-out
+    """Classes as frequent as in the data, captions of training images, the classifier that guides, and for an upsampler reduced held-out
     images.
 
     Raises:
@@ -227,8 +229,12 @@ def _conditions(
         classifier = load_classifier(guide.folder, config.job.device, guide.config)
         if labels is None:
             labels = _classes(rng.permutation(train.labels)[: config.n])
+    prompts = None
+    if model.text is not None:
+        assert train.captions is not None
+        prompts = [train.captions[row] for row in rng.permutation(len(train))[: config.n]]
     if model.shape.upsample == 1:
-        return Conditions(labels, Given(classifier), None)
+        return Conditions(labels, Given(classifier, prompts=prompts), None)
     if len(held) < config.n:
         raise ValueError(f"`n` {config.n}: only {len(held)} held-out images to shrink and enlarge; lower `n`")
     rows = rng.permutation(len(held))[: config.n]

@@ -55,6 +55,7 @@ def prepare(
     """
     import numpy as np
     import torch
+    from torch.nn import functional as F
 
     from unveil.image.evaluation.restoration import bicubic
     from unveil.image.generation import Given
@@ -62,7 +63,7 @@ def prepare(
     from unveil.image.model import pixels_of
     from unveil.image.solvers import image_times
 
-    enlarges, side, count = model.shape.upsample > 1, model.shape.size, config.n
+    enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
     _check(config, enlarges)
     if not config.given:
         return Prepared(Given(classifier))
@@ -71,9 +72,9 @@ def prepare(
     if shrunk and side % factor:
         raise ValueError(f"`factor` {factor} does not divide the model's side of {side} pixels")
     small = shrunk and not config.degrade
-    inputs = _read(config, config.given, side // factor if small else side, model.shape.channels, small)
+    inputs = _read(config, config.given, side // factor if small else side, colours, small)
     pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
-    x_0 = model.normalized(pixels)
+    x_0 = model.clean(pixels)
     if enlarges and not config.degrade:
         return Prepared(Given(classifier, low=x_0), inputs=len(inputs))
     if enlarges:
@@ -81,13 +82,18 @@ def prepare(
         assert low is not None
         others = {"bicubic": bicubic(pixels_of(low).numpy(), factor)}
         return Prepared(Given(classifier, low=low), None, pixels.numpy(), others, len(inputs))
+    if config.restore and model.latent is not None:
+        raise ValueError("`restore` needs a model of pixels, and this model is of latents")
     if config.restore:
         ready = restoration(config, model, pixels, classifier, config.job.seed + MEASURED)
         return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=x_0))
     if config.task == "inpaint":
-        known = _known(config, side).expand(count, 1, side, side)
+        known = _known(config, side)
+        if (factor := side // x_0.shape[-1]) > 1:  # a code is known if all its pixels are
+            known = -F.max_pool2d(-known.float(), factor) > 0.5
+        known = known.expand(count, 1, *x_0.shape[2:])
         return Prepared(Given(classifier, known=known, value=x_0))
     calls = len(image_times(model, settings)) - 2
     if config.task == "reconstruct":

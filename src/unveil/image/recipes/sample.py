@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage, SampleImage
     from unveil.image.recipes.load import Opened
     from unveil.image.settings import ImageSettings
@@ -105,8 +106,8 @@ def _first(names: Sequence[str]) -> str:
 class Watched:
     """Record the beliefs about the first `count` images at each network call: frames of an animation."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, model: ImageModel, count: int) -> None:
+        self.model, self.count = model, count
         self.calls: list[list[np.ndarray]] = []  # for each call, a part from each batch
         self._rows, self._call = slice(0, 0), 0
 
@@ -115,13 +116,11 @@ class Watched:
         self._rows, self._call = rows, 0
 
     def __call__(self, belief: Tensor, t: Tensor) -> None:
-        from unveil.image.model import pixels_of
-
         if self._rows.start >= self.count:
             return
         if self._call == len(self.calls):
             self.calls.append([])
-        self.calls[self._call].append(pixels_of(belief[: self.count - self._rows.start]).numpy())
+        self.calls[self._call].append(self.model.pixels(belief[: self.count - self._rows.start]).numpy())
         self._call += 1
 
     def frames(self) -> list[np.ndarray]:
@@ -168,7 +167,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device)
     text = parameters(config, model.device, weights)
-    watched = Watched(min(count, ANIMATED)) if config.watch else None
+    watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
