@@ -39,7 +39,8 @@ def bits_per_dim(
         variance: small or large; a model that learned it uses its own.
         noise: (T, B, C, S, S) recorded noise, where noise[i - 1] makes x_t at t = i / T; None draws it.
     Raises:
-        ValueError: a model without a table of steps or of latents, another variance, or tensors of another shape or type.
+        ValueError: a model without a table of steps or of latents, another variance, or tensors of another
+            shape or type.
     """
     shape, denoiser = model.shape, model.denoiser
     if shape.schedule not in TABLES:

@@ -9,17 +9,21 @@ from torch import Tensor, nn
 from unveil.image.data.images import RandomImages
 from unveil.image.model import TABLES, ImageModel, ImageShape, image_schedule
 from unveil.image.networks.unet2d import UNet2d
+from unveil.image.random_latents import RandomLatents
 from unveil.network.condition import Condition
 from unveil.network.layers import seeded
 from unveil.process.importance import LossHistory
 from unveil.process.objective import bound_loss, denoising_loss, hybrid_loss, min_snr
+
+RandomData = RandomImages | RandomLatents
+"""Training data: pictures, or their codes in a latent space."""
 
 
 class ImageBatch(NamedTuple):
     """Images, and all random numbers of their loss.
 
     Args:
-        pixels: (B, C, S, S), 0 .. 255.
+        pixels: (B, C, S, S), 0 .. 255; or codes of a latent space, floating-point numbers.
         labels: (B,) classes, or None.
         dropped: (B,) bool, samples whose class is dropped.
         t: (B,) in (0, 1].
@@ -40,7 +44,7 @@ class ImageBatch(NamedTuple):
 
 
 def image_batches(
-    images: RandomImages,
+    images: RandomData,
     shape: ImageShape,
     size: int,
     label_drop: float = 0.1,
@@ -108,7 +112,8 @@ def image_loss(
     device, denoiser, shape = model.device, model.denoiser, model.shape
     if isinstance(denoiser.network, UNet2d) and shape.dropout:
         denoiser.network.generator = seeded(device, batch.seed)
-    x_0, noise = model.normalized(batch.pixels), batch.noise.to(device)
+    x_0 = model.normalized(batch.pixels) if model.latent is None else batch.pixels.to(device)
+    noise = batch.noise.to(device)
     classes = None
     if shape.classes:
         assert batch.labels is not None

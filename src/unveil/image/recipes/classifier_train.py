@@ -46,7 +46,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         "learned_variance": False,
         "sigma_data": 0.5,
     }
-    described = as_json(fields | of_images(config, images) | learned)
+    described = as_json(fields | of_images(config, images, images.pixels.shape[1:]) | learned)
     shape = shape_of(described)
     torch.manual_seed(config.run.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)

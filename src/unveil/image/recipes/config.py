@@ -64,6 +64,9 @@ class TrainImage:
     upsample: Annotated[int, Bounds(1)] = 1
     """factor of an upsampler, conditioned on the image at 1 / `upsample` of its size; 1: train an ordinary
     model"""
+    latent: str = ""
+    """autoencoder in whose latent space the model is trained (latent diffusion): a run folder of `unveil
+    train autoencoder`, the name of a packaged one, or taef2; default: train on pixels"""
     images: Data = IMAGES
     network: Network = NETWORK
     start_from: str | None = None
@@ -214,26 +217,28 @@ def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
 
     Colour images, if no flag chooses a diffusion, are trained with x_0-prediction and min-SNR weights on the
     cosine schedule, from 48 pixels on with patches of 4 x 4: after five minutes on one core 200 photographs
-    of 64 x 64 have become colours and shapes, where eps-prediction gives speckle (docs/log.md). All others
-    are trained by DDPM with patches of 2 x 2.
+    of 64 x 64 have become colours and shapes, where eps-prediction gives speckle (docs/log.md). Latents are
+    trained by v-prediction without patches, and all others by DDPM with patches of 2 x 2.
 
     Args:
         channels: 1 or 3.
         size: side in pixels.
     """
     chosen = (config.method, config.schedule, config.predicts, config.learned_variance, config.loss)
-    colours = channels > 1 and not any(chosen) and not config.importance
-    method = METHODS[config.method or "ddpm"]
+    free = not any(chosen) and not config.importance
+    colours = channels > 1 and free and not config.latent
+    usual = config.method or ("v" if config.latent and free else "ddpm")
+    method = METHODS[usual]
     defaults: dict[str, object] = {
-        "method": "" if colours else config.method or "ddpm",
+        "method": "" if colours else usual,
         "schedule": "cosine" if colours else config.schedule or method["schedule"],
         "predicts": "x0" if colours else config.predicts or method["predicts"],
-        "batch_size": config.run.batch_size or (32 if colours else 128),
+        "batch_size": config.run.batch_size or (32 if channels > 1 and (colours or config.latent) else 128),
     }
     if config.min_snr is None:
         defaults["min_snr"] = 5.0 if colours else 0.0
     if not config.network.stem:
-        patches = (4, 2, 1) if colours and size >= 48 else (2, 1)
+        patches = (1,) if config.latent else (4, 2, 1) if colours and size >= 48 else (2, 1)
         defaults["stem"] = next(side for side in patches if size % side == 0)
     return changed(config, **defaults)
 

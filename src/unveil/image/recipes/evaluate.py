@@ -204,8 +204,8 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, captions of training images, the classifier that guides, and for an upsampler reduced held-out
-    images.
+    """Classes as frequent as in the data, captions of training images, the classifier that guides, and for an
+    upsampler reduced held-out images.
 
     Raises:
         UnveilError: a classifier that does not fit, or data without classes.

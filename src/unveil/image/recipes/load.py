@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.image.recipes.latents import latents_of_run
 from unveil.image.recipes.prompts import caption_flags, text_of
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
+    from unveil.image.latent import Latents
     from unveil.image.model import ImageModel, ImageShape
     from unveil.image.text_conditioning import TextConditioning
 
@@ -29,13 +31,8 @@ IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
 }
 CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
-LATER = (
-    "upsample",
-    "betas",
-    "time_scale",
-    "context",
-    "pooled",
-)  # fields of a shape that the config.json of older versions lacks
+# fields of a shape that the config.json of older versions lacks
+LATER = ("upsample", "betas", "time_scale", "context", "pooled")
 
 
 class Opened(NamedTuple):
@@ -101,7 +98,7 @@ def load_models(
     """
     from unveil.runs.checkpoints import load_weights
 
-    model = image_model(opened.config, text_of(opened.config, opened.folder))
+    model = model_of(opened.config, opened.folder, device)
     classifier = classifier_model(guide.config) if guide else None
     for part, checkpoint in ((model, opened), (classifier, guide)):
         if part is not None and checkpoint is not None:
@@ -172,18 +169,30 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     return ImageShape(**_tuples(values), classes=len(config["names"]))
 
 
-def image_model(config: Mapping[str, Any], text: TextConditioning | None = None) -> ImageModel:
+def model_of(config: Mapping[str, Any], folder: Path, device: str = "auto") -> ImageModel:
+    """The untrained model of config.json of a run or checkpoint folder, with its text side and latent space.
+
+    Raises:
+        UnveilError: the files of these are missing or damaged.
+    """
+    return image_model(config, text_of(config, folder), latents_of_run(config, folder, device))
+
+
+def image_model(
+    config: Mapping[str, Any], text: TextConditioning | None = None, latent: Latents | None = None
+) -> ImageModel:
     """The untrained model of config.json: our U-Net, with options of another release, or the linear one.
 
     Args:
         text: what reads its prompts, see `text_of`.
+        latent: its latent space, see `latents_of_run`.
     """
     from unveil.image.model import ImageModel, image_network
     from unveil.image.networks.linear_unet2d import LinearUNet2d
 
     shape = shape_of(config)
     if "linear" not in config:
-        return ImageModel(shape, image_network(shape, **config.get("options", {})), text)
+        return ImageModel(shape, image_network(shape, **config.get("options", {})), text, latent)
     own, learned = _tuples(config["linear"]), shape.learned_variance
     return ImageModel(shape, LinearUNet2d(shape.channels, **own, learned_variance=learned))
 
@@ -208,7 +217,7 @@ def load_image(folder: Path, device: str = "auto", config: Mapping[str, Any] | N
     from unveil.runs.checkpoints import load_weights
 
     config = read_image_config(folder) if config is None else config
-    model = image_model(config, text_of(config, folder))
+    model = model_of(config, folder, device)
     load_weights(model, folder, device)
     return model
 

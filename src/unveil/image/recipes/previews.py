@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from unveil.image.data.images import RandomImages
+    from unveil.image.training import RandomData
     from unveil.runs.progress import Progress
 
-COUNT, STEPS = 16, 20
+COUNT, STEPS, GUIDED = 16, 20, 3.0
 
 
 def sampler(
-    config: Mapping[str, Any], pictures: RandomImages, device: torch.device, run: Path, progress: Progress
+    config: Mapping[str, Any], pictures: RandomData, device: torch.device, run: Path, progress: Progress
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
     """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in
     20 steps from the same noise each time, of all classes in turn. It leaves the random state of the training
@@ -47,7 +47,7 @@ def sampler(
 
 def _draw(
     config: Mapping[str, Any],
-    pictures: RandomImages,
+    pictures: RandomData,
     device: torch.device,
     run: Path,
     step: int,
@@ -58,20 +58,23 @@ def _draw(
     from unveil.files.pictures import write_picture
     from unveil.image.evaluation.pages import grid
     from unveil.image.generation import Given, generate
-    from unveil.image.recipes.load import image_model
-    from unveil.image.recipes.prompts import text_of
+    from unveil.image.recipes.load import model_of
     from unveil.image.recipes.sample import classes_of
     from unveil.image.settings import ImageSettings
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
-        model = image_model(config, text_of(config, run))
+        model = model_of(config, run)
     model.load_state_dict(weights)
     model.to(device).eval()
-    shown = pictures.pixels[torch.arange(COUNT, device="cpu") % len(pictures.pixels)]
-    given = Given(low=model.reduced(model.normalized(shown)))
+    rows = torch.arange(COUNT, device="cpu") % len(pictures.pixels)
+    low = model.reduced(model.normalized(pictures.pixels[rows])) if model.shape.upsample > 1 else None
+    prompts = None
+    if model.text is not None and pictures.captions is not None:
+        prompts = pictures.captions(rows, torch.Generator().manual_seed(0))
+    given, scale = Given(low=low, prompts=prompts), 1.0 if prompts is None else GUIDED
     labels = classes_of((), COUNT, tuple(config["names"]) if model.shape.classes else ())
     steps = min(STEPS, model.shape.diffusion_steps)
-    made = generate(model, labels, COUNT, ImageSettings(steps=steps), 0, COUNT, given=given)
+    made = generate(model, labels, COUNT, ImageSettings(steps=steps, scale=scale), 0, COUNT, given=given)
     (run / "samples").mkdir(exist_ok=True)
     file = run / "samples" / f"step-{step:06d}.png"
     write_picture(file, grid(made.pixels.numpy(), least=64))

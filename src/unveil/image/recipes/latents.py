@@ -1,0 +1,104 @@
+"""The latent space of image models: an autoencoder, copied into the run folder so that the run is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from unveil.errors import UnveilError
+
+if TYPE_CHECKING:
+    from unveil.image.cached_latents import CachedLatents
+    from unveil.image.data.images import ImageSet
+    from unveil.image.latent import Latents
+    from unveil.runs.progress import Progress
+
+FILE = "autoencoder.safetensors"
+
+
+def new_latents(name: str, run: Path, resume: bool, device: str) -> tuple[Latents | None, dict[str, object]]:
+    """The latent space of a training, and the fields of config.json that describe it.
+
+    Its weights are written into the run folder, in half precision; a resumed run keeps its own.
+
+    Args:
+        name: taef2, or a run, a checkpoint or a packaged model of `unveil train autoencoder`; "": pixels.
+    Raises:
+        UnveilError: no such autoencoder, or a damaged one.
+    """
+    from safetensors.torch import save_file
+
+    from unveil.files.atomic import check_output, replacing
+    from unveil.files.digest import digest
+    from unveil.image.networks.autoencoder import Autoencoder
+    from unveil.image.recipes.autoencoder_load import load_latents
+
+    if not name:
+        return None, {}
+    file, latents = run / FILE, load_latents(name, device)
+    kind = "kl" if isinstance(latents.network, Autoencoder) else "tiny"
+    described: dict[str, object] = {"kind": kind, **asdict(latents.network.shape)}
+    if not (resume and file.is_file()):
+        check_output(file)
+        run.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as partial:
+            save_file({k: v.cpu().contiguous() for k, v in latents.state_dict().items()}, partial)
+    described["sha256"] = digest(file)
+    stored = latents_of_run({"autoencoder": described}, run, device)
+    return stored, {"autoencoder": described}
+
+
+def latents_of_run(config: Mapping[str, object], folder: Path, device: str) -> Latents | None:
+    """The latent space of a run; None for a model of pixels.
+
+    Args:
+        config: config.json of the run.
+        folder: the run, or a checkpoint folder: autoencoder.safetensors lies in it or above it.
+    Raises:
+        UnveilError: the file is missing, damaged or another one.
+    """
+    import torch
+
+    from unveil.files.safetensors import read_tensors
+    from unveil.image.latent import Latents
+    from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
+    from unveil.image.networks.taesd import TinyAutoencoder, TinyShape
+    from unveil.runs.device import find_device
+
+    described = config.get("autoencoder")
+    if not isinstance(described, Mapping):
+        return None
+    fields = {
+        str(name): tuple(cast(list[object], value)) if isinstance(value, list) else value
+        for name, value in cast(Mapping[str, object], described).items()
+    }
+    kind, sha256 = fields.pop("kind", None), str(fields.pop("sha256", ""))
+    places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
+    if not places:
+        raise UnveilError(f"{folder}: no {FILE} in it or above it, which turns latents into images")
+    try:
+        with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
+            if kind == "kl":
+                network = Autoencoder(AutoencoderShape(**fields))  # pyright: ignore[reportArgumentType]
+            else:
+                network = TinyAutoencoder(TinyShape(**fields))  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError) as error:
+        raise UnveilError(f"{folder}: its config describes no autoencoder ({error})") from error
+    latents = Latents(network)
+    latents.load_state_dict(read_tensors(places[0], latents.state_dict(), halves=True, sha256=sha256))
+    return latents.to(find_device(device)).eval()
+
+
+def codes_of(
+    latents: Latents, images: ImageSet, run: Path, mirrored: bool, progress: Progress
+) -> CachedLatents:
+    """The codes of all images, encoded once and kept in the run folder."""
+    from unveil.image.cached_latents import cached_latents
+
+    def done(count: int, total: int) -> None:
+        progress("encoding images", count, total, {})
+
+    on_done: Callable[[int, int], None] = done
+    return cached_latents(latents, images.pixels, run, mirrored, on_done=on_done)
