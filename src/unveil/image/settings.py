@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
 
+NOISY = ("ddim", "euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde")  # solvers with `eta`
+
 
 @dataclass(frozen=True)
 class ImageSettings:
@@ -17,20 +19,40 @@ class ImageSettings:
         ValueError: a value of another type or out of range, by name, or settings that exclude each other.
     """
 
-    solver: Literal["ddim", "ddpm", "dpmpp", "heun"] = "dpmpp"
-    """ddpm is ancestral sampling and needs many steps; ddim is deterministic; dpmpp (DPM-Solver++ 2M) and
-    heun are of second order"""
+    solver: Literal[
+        "ddim",
+        "ddpm",
+        "dpmpp",
+        "heun",
+        "euler",
+        "euler_ancestral",
+        "dpmpp_2m_sde",
+        "dpmpp_sde",
+        "pndm",
+        "unipc",
+        "lcm",
+    ] = "dpmpp"
+    """ddim and euler are deterministic and of first order; dpmpp (DPM-Solver++ 2M), heun, pndm (PLMS) and
+    unipc are deterministic and of second order; ddpm, euler_ancestral, dpmpp_2m_sde and dpmpp_sde add noise
+    in each step and need more steps; lcm takes a few steps, with distilled models (latent consistency)"""
+    grid: Literal[
+        "", "karras", "exponential", "sgm_uniform", "uniform", "linspace", "leading", "trailing"
+    ] = ""
+    """times of the steps: karras and exponential by noise level; the others by the entries of the model's
+    table of betas, uniform and sgm_uniform as in A1111's web UI, and linspace, leading and trailing as
+    `timestep_spacing` of diffusers' scheduler of that solver. Default: the solver's usual ones"""
     steps: Annotated[int, Bounds(1)] = 20
-    """number of solver steps, at most those of the model's table of betas; heun calls the network twice in
-    each step but the last"""
+    """number of solver steps, at most those of the model's table of betas; heun and dpmpp_sde call the
+    network twice in each step but the last"""
     spacing: Literal["even", "quadratic"] = "even"
     """spacing of the times, with `solver` ddim or ddpm and a table of betas; quadratic is denser near the
     data (DDIM's choice for CIFAR-10)"""
     respacing: str = ""
     """number of steps in each of several equal sections of the table of betas, from clean to noisy, such as
     25,25,50; or ddim25 (as in improved-diffusion). It replaces `steps`, with `solver` ddim or ddpm"""
-    eta: Annotated[float, Bounds(0, 1)] = 0.0
-    """noise that `solver=ddim` adds in each step, as a fraction of ddpm's; 0 is deterministic"""
+    eta: Annotated[float, Bounds(0, 1)] | None = None
+    """noise that `solver` ddim, euler_ancestral, dpmpp_2m_sde or dpmpp_sde adds in each step, as a fraction
+    of ddpm's; 0 is deterministic. Default: 0 for ddim, 1 for the others"""
     variance: Literal["", "small", "large", "learned"] = ""
     """variance of the steps of `solver=ddpm`, beta-tilde (small), beta (large) or learned; default: learned
     if the model learned it, else small"""
@@ -75,11 +97,16 @@ class ImageSettings:
         low, high = self.interval
         if not low < min(high, 1.0) or (high > 1.0 and not isinf(high)):
             raise ValueError(f"`interval` must be two rising times within 0 .. 1, got {low} {high}")
-        for name, solver in (("eta", "ddim"), ("variance", "ddpm"), ("temperature", "ddpm")):
+        if self.eta and self.solver not in NOISY:
+            raise ValueError(f"`eta` needs `solver` {' or '.join(NOISY)}, got `solver={self.solver}`")
+        for name, solver in (("variance", "ddpm"), ("temperature", "ddpm")):
             if getattr(self, name) != getattr(ImageSettings, name) and self.solver != solver:
                 raise ValueError(f"`{name}` needs `solver={solver}`, got `solver={self.solver}`")
         if self.classifier_form == "mean" and self.solver != "ddpm":
             raise ValueError(f"`classifier_form=mean` needs `solver=ddpm`, got `solver={self.solver}`")
+        if self.grid and (self.respacing or self.spacing != "even"):
+            other = "respacing" if self.respacing else "spacing"
+            raise ValueError(f"`grid` and `{other}` both choose the times; leave one of them out")
         if self.respacing and self.spacing != "even":
             raise ValueError("`respacing` and `spacing` both choose the times; leave one of them out")
         if self.rescale and self.scale == 1.0:

@@ -1,4 +1,4 @@
-"""Time grids of a sampler: decreasing times (float64, CPU), the last one 0."""
+"""Time grids of a sampler: decreasing times (float64, CPU), the last one 0 unless it says otherwise."""
 
 import torch
 from jaxtyping import Float
@@ -36,6 +36,80 @@ def trailing(train_steps: int, steps: int) -> Grid:
     return entries.round() / train_steps
 
 
+def leading(train_steps: int, steps: int, offset: int = 1, end: int = 1) -> Grid:
+    """Every (train_steps // steps)-th entry of a table, counted from the clean end; the last time is `end`.
+
+    Entries 1 + offset + i * stride, i = 0 .. steps - 1. With the defaults these are the times of DDIM and
+    PNDM in Stable Diffusion: diffusers' `timestep_spacing="leading"` with `steps_offset=1`, whose last step
+    goes to the table's first entry, not to t = 0 (`set_alpha_to_one=False`). CompVis' code has the same times
+    if `steps` divides `train_steps`, and else more steps.
+
+    Args:
+        offset: entries that are left out at the clean end.
+        end: entry, counted from 1, at which the last step ends; 0 is t = 0.
+    Raises:
+        ValueError: fewer than one step, entries beyond the table, or an end that is not below the first.
+    """
+    _at_least_one(steps, train_steps)
+    first, stride = 1 + offset, train_steps // steps
+    if not 0 <= end < first or first + (steps - 1) * stride > train_steps:
+        raise ValueError(
+            f"leading grid: {steps} steps of {stride} entries from entry {first}, and an end before it, must "
+            f"lie in a table of {train_steps}; take fewer `steps`"
+        )
+    entries = [first + i * stride for i in reversed(range(steps))]
+    return torch.tensor([*entries, end], dtype=torch.float64, device="cpu") / train_steps
+
+
+def linspace(train_steps: int, steps: int) -> Grid:
+    """`steps` evenly spaced times from the last entry of a table to its first, then 0.
+
+    Times lie between entries, and the network is called there. k-diffusion's `get_sigmas`, which is "Uniform"
+    in A1111's web UI; diffusers' Euler schedulers with `timestep_spacing="linspace"`, except that they
+    interpolate sigma / alpha between entries where `Tabulated` and k-diffusion interpolate its logarithm.
+
+    Raises:
+        ValueError: fewer than one step, or more than `train_steps`.
+    """
+    _at_least_one(steps, train_steps)
+    times = torch.linspace(1.0, 1.0 / train_steps, steps, dtype=torch.float64, device="cpu")
+    return torch.cat([times, torch.zeros_like(times[:1])])
+
+
+def sgm_uniform(train_steps: int, steps: int, rounded: bool = False) -> Grid:
+    """steps + 1 evenly spaced times from the last entry of a table to its first; 0 replaces the last of them.
+
+    Unlike those of `linspace`, the last step starts well above the first entry. "SGM Uniform" in A1111's web
+    UI and ComfyUI, after Stability's generative-models.
+
+    Args:
+        rounded: round to entries: diffusers' multi-step schedulers (DPM-Solver++, UniPC) with
+            `timestep_spacing="linspace"`, their default.
+    Raises:
+        ValueError: fewer than one step, or more than `train_steps`.
+    """
+    _at_least_one(steps, train_steps)
+    entries = torch.linspace(train_steps - 1.0, 0.0, steps + 1, dtype=torch.float64, device="cpu")[:-1]
+    entries = (entries.round() if rounded else entries) + 1.0
+    return torch.cat([entries, torch.zeros_like(entries[:1])]) / train_steps
+
+
+def latent_consistency(train_steps: int, steps: int, distilled: int = 50) -> Grid:
+    """Evenly spaced ones of the times for which a latent consistency model was distilled, from 1; then 0.
+
+    It was distilled for every (train_steps // distilled)-th entry of a table; the grid takes entries of equal
+    distance among these, rounded towards noise. Luo et al. 2023, section 4.3; diffusers' `LCMScheduler`.
+
+    Raises:
+        ValueError: fewer than one step, or more than the model was distilled for.
+    """
+    _at_least_one(steps, min(distilled, train_steps))
+    stride = train_steps // min(distilled, train_steps)
+    count = min(distilled, train_steps)
+    entries = [stride * (count - i * count // steps) for i in range(steps)]
+    return torch.tensor([*entries, 0], dtype=torch.float64, device="cpu") / train_steps
+
+
 def karras(
     schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> Grid:
@@ -46,20 +120,40 @@ def karras(
     Raises:
         ValueError: fewer than one step, not 0 < sigma_min < sigma_max, or a ratio beyond the schedule.
     """
+    fraction = _fractions("karras", steps, sigma_min, sigma_max)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return _at_ratios("karras", schedule, (high + fraction * (low - high)) ** rho)
+
+
+def exponential(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:
+    """steps times that are evenly spaced in log(sigma / alpha) of any schedule, in its log-SNR; then 0.
+
+    k-diffusion's `get_sigmas_exponential`. Lu et al. 2022 (DPM-Solver), section 3.4.
+
+    Raises:
+        ValueError: as for `karras`.
+    """
+    fraction = _fractions("exponential", steps, sigma_min, sigma_max)
+    return _at_ratios("exponential", schedule, sigma_max * (sigma_min / sigma_max) ** fraction)
+
+
+def _fractions(name: str, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
     _at_least_one(steps)
     if not 0.0 < sigma_min < sigma_max:
-        raise ValueError(f"karras grid: 0 < sigma_min < sigma_max must hold, got {sigma_min} and {sigma_max}")
-    fraction = torch.linspace(0.0, 1.0, steps, dtype=torch.float64, device="cpu")
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    ratio = (high + fraction * (low - high)) ** rho
+        raise ValueError(f"{name} grid: 0 < sigma_min < sigma_max must hold, got {sigma_min} and {sigma_max}")
+    return torch.linspace(0.0, 1.0, steps, dtype=torch.float64, device="cpu")
+
+
+def _at_ratios(name: str, schedule: Schedule, ratio: Tensor) -> Grid:
+    """The times at which sigma / alpha takes these decreasing values; then 0."""
     times = schedule.time(-2.0 * ratio.log())
     reached = (-0.5 * log_snr(schedule, times)).exp()
     if float(times[0]) > 1.0 + 1e-9 or not torch.allclose(reached, ratio, rtol=1e-4):
         ends = torch.tensor([1e-3, 1.0], dtype=torch.float64, device="cpu")
         least, most = ((-0.5 * log_snr(schedule, ends)).exp()).tolist()
         raise ValueError(
-            f"karras grid: sigma / alpha must run from {sigma_min} to {sigma_max}, but this schedule "
-            f"goes from about {least:.3g} (t = 0.001) to {most:.4g} (t = 1); "
+            f"{name} grid: sigma / alpha must run from {float(ratio[-1]):.4g} to {float(ratio[0]):.4g}, but "
+            f"this schedule goes from about {least:.3g} (t = 0.001) to {most:.4g} (t = 1); "
             "choose sigma_min and sigma_max in this range"
         )
     times = times.clamp(max=1.0)
