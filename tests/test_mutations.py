@@ -33,7 +33,7 @@ UNET, IMAGE, METRICS = (
     "tests/image/evaluation/test_image_distances.py",
 )
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
-TRANSFORMER = "tests/image/networks/test_transformer2d.py"
+TRANSFORMER, DIT = "tests/image/networks/test_transformer2d.py", "tests/image/networks/test_dit.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
 FLIPS = [
@@ -810,6 +810,8 @@ FLIPS = [
     ("image/networks/transformer2d.py", "| ~some)", "| True)", UNET),
     ("image/networks/transformer2d.py", "value * F.gelu(gate)", "gate * F.gelu(value)", TRANSFORMER),
     ("image/networks/transformer2d.py", "channels, eps=1e-6)", "channels, eps=1e-5)", TRANSFORMER),
+    ("image/networks/dit.py", "for part in (across, down)]", "for part in (down, across)]", DIT),
+    ("image/networks/dit.py", "permute(0, 5, 1, 3, 2, 4)", "permute(0, 5, 1, 4, 2, 3)", DIT),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",
