@@ -95,21 +95,20 @@ class DiT(nn.Module):
         """As in the authors' code: Xavier for linear layers, N(0, .02^2) for embeddings, zero at the ends."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
+                zero(module)
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        zero(self.enter)
         nn.init.xavier_uniform_(self.enter.weight.flatten(1))
-        if self.enter.bias is not None:
-            nn.init.zeros_(self.enter.bias)
-        for linear in (self.time[0], self.time[2]):
-            nn.init.normal_(linear.weight, std=0.02)
+        for linear in self.time:
+            if isinstance(linear, nn.Linear):
+                nn.init.normal_(linear.weight, std=0.02)
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=0.02)
         for block in self.blocks:
             assert isinstance(block, ModulatedBlock)
             zero(block.modulation)
         for cross in self.crosses or ():
-            assert isinstance(cross, CrossAttention)
+            assert isinstance(cross, CrossAttention) and isinstance(cross.to_out[0], nn.Linear)
             zero(cross.to_out[0])
         zero(self.modulation)
         zero(self.leave)
