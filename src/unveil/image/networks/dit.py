@@ -108,8 +108,8 @@ class DiT(nn.Module):
             assert isinstance(block, ModulatedBlock)
             zero(block.modulation)
         for cross in self.crosses or ():
-            assert isinstance(cross, CrossAttention) and isinstance(cross.to_out[0], nn.Linear)
-            zero(cross.to_out[0])
+            assert isinstance(cross, CrossAttention) and isinstance(last := cross.to_out[0], nn.Linear)
+            zero(last)
         zero(self.modulation)
         zero(self.leave)
 
