@@ -108,7 +108,9 @@ class DiT(nn.Module):
             assert isinstance(block, ModulatedBlock)
             zero(block.modulation)
         for cross in self.crosses or ():
-            assert isinstance(cross, CrossAttention) and isinstance(last := cross.to_out[0], nn.Linear)
+            assert isinstance(cross, CrossAttention)
+            last = cross.to_out[0]
+            assert isinstance(last, nn.Linear)
             zero(last)
         zero(self.modulation)
         zero(self.leave)
