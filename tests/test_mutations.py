@@ -33,7 +33,7 @@ UNET, IMAGE, METRICS = (
     "tests/image/evaluation/test_image_distances.py",
 )
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
-TRANSFORMER = "tests/image/networks/test_transformer2d.py"
+TRANSFORMER, DIT = "tests/image/networks/test_transformer2d.py", "tests/image/networks/test_dit.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
 FLIPS = [
@@ -797,7 +797,6 @@ FLIPS = [
         "np.partition(d, k - 1, axis=1)[:, k - 1]",
         METRICS,
     ),
-<<<<<<< HEAD
     ("image/evaluation/features.py", ".flip(1)", "", METRICS),
     ("image/networks/blocks2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/blocks2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
@@ -811,11 +810,11 @@ FLIPS = [
     ("image/networks/transformer2d.py", "| ~some)", "| True)", UNET),
     ("image/networks/transformer2d.py", "value * F.gelu(gate)", "gate * F.gelu(value)", TRANSFORMER),
     ("image/networks/transformer2d.py", "channels, eps=1e-6)", "channels, eps=1e-5)", TRANSFORMER),
-=======
     ("image/networks/squeezenet.py", ".flip(1)", "", METRICS),
     ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
->>>>>>> autoencoder
+    ("image/networks/dit.py", "for part in (across, down)]", "for part in (down, across)]", DIT),
+    ("image/networks/dit.py", "permute(0, 5, 1, 3, 2, 4)", "permute(0, 5, 1, 4, 2, 3)", DIT),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
     (
         "image/networks/linear_unet2d.py",

@@ -168,6 +168,15 @@ def test_1_x_1_convolutions_are_linear_layers_on_positions(generator):
     )
 
 
+def test_the_norm_of_a_transformer_has_the_epsilon_1e_6(generator):
+    """Which matters where x is small; the residual blocks of the same U-Net have 1e-5."""
+    x = 1e-3 * torch.randn((1, 8, 3, 3), generator=generator)
+    groups = x.reshape(2, -1)
+    deviation = (groups.var(1, correction=0, keepdim=True) + 1e-6).sqrt()
+    wanted = ((groups - groups.mean(1, keepdim=True)) / deviation).reshape(x.shape)
+    torch.testing.assert_close(SpatialTransformer2d(8, 4, 6, 2).norm(x), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_slices_change_nothing_and_half_precision_does_not_overflow(generator, monkeypatch):
     """Scores beyond 65,504, as Stable Diffusion 2.1 has them, are sums in float32; slices of queries give the
     rows of the whole."""

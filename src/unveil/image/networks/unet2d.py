@@ -20,6 +20,7 @@ from unveil.image.networks.blocks2d import (
     time_embedding,
     zero,
 )
+from unveil.image.networks.inputs2d import class_labels, concatenated, pooled_vector, text_tokens
 from unveil.image.networks.transformer2d import SpatialTransformer2d
 from unveil.network.condition import Condition
 from unveil.network.layers import by_eights, mlp
@@ -192,11 +193,12 @@ class UNet2d(nn.Module):
         generator = self._generator()
         embedding = self._embedded(time)
         if self.label is not None:
-            embedding = embedding + self.label(self._labels(len(x), cond))
+            embedding = embedding + self.label(class_labels("UNet2d", len(x), self.shape.labels, cond))
         if self.vector is not None:
-            embedding = embedding + by_eights(self.vector, self._vector(len(x), cond))
-        tokens, valid = self._text(len(x), cond) if self.shape.context else (None, None)
-        seen = self._joined(x, cond) if self.shape.concat else x
+            vector = pooled_vector("UNet2d", len(x), self.shape.vector, cond)
+            embedding = embedding + by_eights(self.vector, vector)
+        tokens, valid = text_tokens("UNet2d", len(x), self.shape.context, cond)
+        seen = concatenated("UNet2d", x, self.shape.concat, cond)
         h = self.enter(F.pixel_unshuffle(seen, stem) if stem > 1 else seen)
         kept = [h]
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
@@ -216,52 +218,6 @@ class UNet2d(nn.Module):
 
     def _embedded(self, time: Tensor) -> Tensor:
         return embedded(self.time, time, self.time_width, self.shape.cosine_first, self.shape.inclusive)
-
-    def _joined(self, x: Tensor, cond: Condition | None) -> Tensor:
-        wanted = (len(x), self.shape.concat, *x.shape[2:])
-        if cond is None or cond.concat is None or cond.concat.shape != wanted:
-            raise ValueError(
-                f"UNet2d: the condition needs concat of shape {wanted}, which is concatenated with x"
-            )
-        return torch.cat([x, cond.concat], dim=1)
-
-    def _vector(self, batch: int, cond: Condition | None) -> Tensor:
-        wanted, vector = (batch, self.shape.vector), None if cond is None else cond.vector
-        if vector is None or vector.shape != wanted:
-            found = "none" if vector is None else tuple(vector.shape)
-            raise ValueError(f"UNet2d: the condition needs a vector of shape {wanted}, got {found}")
-        return vector
-
-    def _text(self, batch: int, cond: Condition | None) -> tuple[Tensor, Tensor | None]:
-        """The text tokens (B, N, context), and which of them are valid (B, N)."""
-        width = self.shape.context
-        if cond is None or cond.tokens is None:
-            raise ValueError(
-                f"UNet2d: the condition needs tokens ({batch}, N, {width}), the encoded text; without text, "
-                "those of the empty text"
-            )
-        tokens, valid = cond.tokens, cond.token_valid
-        if tokens.ndim != 3 or tokens.shape[::2] != (batch, width) or not tokens.shape[1]:
-            raise ValueError(
-                f"UNet2d: tokens must be ({batch}, N, {width}), the output of the text encoder that it was "
-                f"made for, got {tuple(tokens.shape)}"
-            )
-        if valid is not None and (valid.shape != tokens.shape[:2] or valid.dtype != torch.bool):
-            raise ValueError(
-                f"UNet2d: token_valid must be {tuple(tokens.shape[:2])} of bool, got {tuple(valid.shape)} of "
-                f"{valid.dtype}"
-            )
-        return tokens, valid
-
-    def _labels(self, batch: int, cond: Condition | None) -> Tensor:
-        if cond is None or cond.label is None or cond.label.shape != (batch,):
-            raise ValueError(f"UNet2d: the condition needs {batch} labels, one per sample")
-        if bool(((cond.label < 0) | (cond.label >= self.shape.labels)).any()):
-            raise ValueError(
-                f"UNet2d: labels must lie in 0 .. {self.shape.labels - 1}, got {cond.label.min()} .. "
-                f"{cond.label.max()}"
-            )
-        return cond.label
 
     def _generator(self) -> Generator:
         if not self.training or not self.shape.dropout:
