@@ -61,6 +61,11 @@ class Latents(nn.Module):
         return self.network.shape.factor
 
     @property
+    def random(self) -> bool:
+        """Whether an image has a distribution of codes, not a single one."""
+        return isinstance(self.network, Autoencoder)
+
+    @property
     def channels(self) -> int:
         """Number of channels of a code, Z."""
         return self.network.shape.latent
