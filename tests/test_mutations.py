@@ -35,6 +35,10 @@ UNET, IMAGE, METRICS = (
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
+AUTOENCODER, AUTOENCODING = (
+    "tests/image/networks/test_autoencoder.py",
+    "tests/image/test_autoencoder_training.py",
+)
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -797,6 +801,30 @@ FLIPS = [
         METRICS,
     ),
     ("image/networks/squeezenet.py", ".flip(1)", "", METRICS),
+    ("image/networks/autoencoder.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", AUTOENCODER),
+    ("image/networks/autoencoder.py", "exp(0.5 * log_variance)", "exp(log_variance)", AUTOENCODER),
+    ("image/networks/taesd.py", "y + self.conv(y)", "x + self.conv(y)", "tests/image/networks/test_taesd.py"),
+    ("image/autoencoder_training.py", "- 1.0 - log_variance", "- 1.0 + log_variance", AUTOENCODING),
+    ("image/autoencoder_training.py", "torch.lerp(self.scale**-2,", "torch.lerp(self.scale,", AUTOENCODING),
+    (
+        "image/autoencoder_training.py",
+        "model.discriminator(y.detach())",
+        "model.discriminator(y)",
+        AUTOENCODING,
+    ),
+    (
+        "image/networks/discriminator.py",
+        "F.relu(1.0 + made)",
+        "F.relu(1.0 - made)",
+        "tests/image/networks/test_discriminator.py",
+    ),
+    ("image/latent.py", "decode(z / self.scale)", "decode(z * self.scale)", "tests/image/test_latent.py"),
+    (
+        "image/cached_latents.py",
+        "torch.where(flips, x.flip(-1), x)",
+        "torch.where(flips, x.flip(-2), x)",
+        "tests/image/test_cached_latents.py",
+    ),
     ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),
