@@ -36,6 +36,10 @@ CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/t
 TRANSFORMER, DIT = "tests/image/networks/test_transformer2d.py", "tests/image/networks/test_dit.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
+AUTOENCODER, AUTOENCODING = (
+    "tests/image/networks/test_autoencoder.py",
+    "tests/image/test_autoencoder_training.py",
+)
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -797,7 +801,6 @@ FLIPS = [
         "np.partition(d, k - 1, axis=1)[:, k - 1]",
         METRICS,
     ),
-    ("image/evaluation/features.py", ".flip(1)", "", METRICS),
     ("image/networks/blocks2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
     ("image/networks/blocks2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
     (
@@ -811,8 +814,30 @@ FLIPS = [
     ("image/networks/transformer2d.py", "value * F.gelu(gate)", "gate * F.gelu(value)", TRANSFORMER),
     ("image/networks/transformer2d.py", "channels, eps=1e-6)", "channels, eps=1e-5)", TRANSFORMER),
     ("image/networks/squeezenet.py", ".flip(1)", "", METRICS),
-    ("image/networks/unet2d.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", UNET),
-    ("image/networks/unet2d.py", "waves.roll(width // 2, -1)", "waves.flip(-1)", UNET),
+    ("image/networks/autoencoder.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", AUTOENCODER),
+    ("image/networks/autoencoder.py", "exp(0.5 * log_variance)", "exp(log_variance)", AUTOENCODER),
+    ("image/networks/taesd.py", "y + self.conv(y)", "x + self.conv(y)", "tests/image/networks/test_taesd.py"),
+    ("image/autoencoder_training.py", "- 1.0 - log_variance", "- 1.0 + log_variance", AUTOENCODING),
+    ("image/autoencoder_training.py", "torch.lerp(self.scale**-2,", "torch.lerp(self.scale,", AUTOENCODING),
+    (
+        "image/autoencoder_training.py",
+        "model.discriminator(y.detach())",
+        "model.discriminator(y)",
+        AUTOENCODING,
+    ),
+    (
+        "image/networks/discriminator.py",
+        "F.relu(1.0 + made)",
+        "F.relu(1.0 - made)",
+        "tests/image/networks/test_discriminator.py",
+    ),
+    ("image/latent.py", "decode(z / self.scale)", "decode(z * self.scale)", "tests/image/test_latent.py"),
+    (
+        "image/cached_latents.py",
+        "torch.where(flips, x.flip(-1), x)",
+        "torch.where(flips, x.flip(-2), x)",
+        "tests/image/test_cached_latents.py",
+    ),
     ("image/networks/dit.py", "for part in (across, down)]", "for part in (down, across)]", DIT),
     ("image/networks/dit.py", "permute(0, 5, 1, 3, 2, 4)", "permute(0, 5, 1, 4, 2, 3)", DIT),
     ("image/networks/linear_unet2d.py", "k.softmax(dim=-2)", "k.softmax(dim=-1)", LINEAR),

@@ -94,6 +94,7 @@ SMALL = {
     "image edm": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--method", "edm"],
     "image upsample": ["--width", "8", "--multiples", "1", "2", "--groups", "4", "--upsample", "2"],
     "classifier": ["--width", "8", "--multiples", "1", "2", "--groups", "4"],
+    "autoencoder": ["--width", "8", "--groups", "4"],
 }
 
 
@@ -129,6 +130,7 @@ def data(tmp_path_factory) -> dict[str, list[str]]:
         "text": ["--data", str(folder / "poem.txt"), "--out", str(folder / "run")],
         "image": pixels,
         "classifier": pixels,
+        "autoencoder": pixels,
     }
 
 
@@ -326,7 +328,7 @@ def test_a_run_of_another_recipe_and_a_damaged_config_are_told(grown, data, tmp_
     assert "config.json: cannot be read" in last(capsys)
 
 
-@pytest.mark.parametrize("recipe", ["locomotion", "value", "text", "pusht", "classifier"])
+@pytest.mark.parametrize("recipe", ["locomotion", "value", "text", "pusht", "classifier", "autoencoder"])
 def test_every_recipe_takes_new_data(data, recipe, capsys):
     """What each of them counts of its data is among what may change."""
     counted = {
@@ -335,6 +337,7 @@ def test_every_recipe_takes_new_data(data, recipe, capsys):
         "text": "tokens",
         "pusht": "windows",
         "classifier": "images",
+        "autoencoder": "images",
     }[recipe]
     out = Path(data[recipe][-1]).with_name(f"new-{recipe}")
     place = ["--logbase", str(out)] if recipe in ("locomotion", "value") else ["--out", str(out)]

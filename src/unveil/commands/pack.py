@@ -17,6 +17,7 @@ CARDS = {  # recipe -> the function that writes the card
     "locomotion": "planning.recipes.locomotion.card:locomotion_card",
     "pusht": "policy.recipes.pusht.card:pusht_card",
     "image": "image.recipes.card:image_card",
+    "autoencoder": "image.recipes.autoencoder_card:autoencoder_card",
     "text": "text.recipes.card:text_card",
 }
 LARGEST = 8 * 2**20  # bytes of weights of a packaged model
@@ -74,6 +75,8 @@ def pack(config: Pack) -> str:
         raise UnveilError(f"{config.run} {refusal}")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
     weights = read_tensors(checkpoint / "ema.safetensors")
+    if recipe == "autoencoder":  # without the discriminator
+        weights = {name: w for name, w in weights.items() if name.split(".")[0] in ("network", "scale")}
     files = {"weights.safetensors": small(weights)}
     if recipe == "locomotion":
         if config.value is None and not whole.get("returns"):
@@ -92,7 +95,9 @@ def pack(config: Pack) -> str:
         card = wired(CARDS[recipe])(config.name, checkpoint, whole, config.results)
     if recipe == "text":
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
-    if recipe == "image" and whole["data"] == FASHION:  # a name that is valid on every machine, not a path
+    if (
+        recipe in ("image", "autoencoder") and whole["data"] == FASHION
+    ):  # a name that is valid on every machine, not a path
         described["data"] = FASHION
     files["card.md"] = card.encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
@@ -126,7 +131,7 @@ def _refusal(described: Mapping[str, Any]) -> str:
         return "was trained as published (preset paper); only models with our own settings can be packaged"
     if recipe not in CARDS:
         return f"is a {recipe}, which has no card yet; image models can be packaged"
-    if recipe == "image" and "openmoji" in described["styles"]:
+    if recipe in ("image", "autoencoder") and "openmoji" in described["styles"]:
         return "learned from the style openmoji, whose share-alike licence the packaged weights do not have"
     return ""
 

@@ -11,7 +11,7 @@ Esser et al. 2021, section 3.1; Rombach et al. 2022, appendix G, whose released 
 - The discriminator takes part from a step on; its first step sees a decoder that has converged.
 - Autoencoder and discriminator take their steps at the same time, from the same reconstructions. One
   optimizer (Adam) serves both: their gradients do not mix, since each loss treats the other's weights as
-  constants.
+  constants; only the norm that is clipped is that of both together.
 - The scale of the codes is 1 / their standard deviation over a first batch; here over all batches, the last
   hundred weighing most, and averaged (EMA) like the weights that it belongs to.
 """

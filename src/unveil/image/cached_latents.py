@@ -115,7 +115,7 @@ def cached_latents(
 
 
 def latent_key(latents: Latents, pixels: Pixels4, mirrored: bool = False) -> str:
-    """A digest (16 hexadecimal digits) of all that determines the codes: weights, scale, images, mirroring."""
+    """A digest, 16 hexadecimal digits, of what determines the codes: weights, scale, images, mirroring."""
     hashed = hashlib.sha256(repr((type(latents.network).__name__, latents.network.shape, mirrored)).encode())
     for name, value in sorted(latents.state_dict().items()):
         hashed.update(name.encode())

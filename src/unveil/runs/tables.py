@@ -12,6 +12,8 @@ COLUMNS = (
     ("latched_score_mean", "latched", ".1f"),
     ("success_rate", "success", ".2f"),
     ("arrival_step_mean", "arrival step", ".0f"),
+    ("psnr_mean", "PSNR", ".2f"),
+    ("feature_distance", "features", ".3f"),
     ("frechet_distance", "Frechet", ".4g"),
     ("kernel_distance", "kernel", ".4g"),
     ("precision", "precision", ".3f"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from unveil.cli import main
 from unveil.errors import UnveilError
@@ -93,27 +93,23 @@ def test_a_loaded_run_encodes_to_unit_variance_and_decodes(base, generator):
         load(base / "run", "cpu", steps=3)
 
 
-def test_weights_without_discriminator_load_as_well(base, tmp_path):
-    """Packaged weights hold only what the latent space needs, in half precision."""
-    shutil.copytree(base / "run", tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint-[36]"))
-    checkpoint = tmp_path / "run" / "checkpoint-9"
-    weights = load_file(checkpoint / "ema.safetensors")
-    kept = {
-        name: value.half() if name != "scale" else value
-        for name, value in weights.items()
-        if name.split(".")[0] in ("network", "scale")
-    }
-    save_file(kept, checkpoint / "ema.safetensors")
-    manifest = json.loads((checkpoint / "manifest.json").read_text())
-    from unveil.files.digest import digest
-
-    file = checkpoint / "ema.safetensors"
-    manifest[file.name] = {"bytes": file.stat().st_size, "sha256": digest(file)}
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
-    small, whole = load(tmp_path / "run", "cpu"), load(base / "run", "cpu")
+def test_a_packed_run_has_no_discriminator_and_is_the_same_in_half_precision(base, tmp_path):
+    scores, command = (
+        str(tmp_path / "scores.json"),
+        ["eval", "autoencoder", "--checkpoint", str(base / "run")],
+    )
+    assert main([*command, "--device", "cpu", "--json", scores]) == 0
+    words = ["weights", "pack", "--run", str(base / "run"), "--name", "squares", "--into", str(tmp_path)]
+    assert main([*words, "--results", scores]) == 0
+    stored = load_file(tmp_path / "squares" / "weights.safetensors")
+    assert {name.split(".")[0] for name in stored} == {"network", "scale"}
+    assert stored["scale"].dtype == torch.float32
+    small, whole = load(tmp_path / "squares", "cpu"), load(base / "run", "cpu")
     assert torch.equal(small.scale, whole.scale)
     x = torch.zeros(1, 3, 8, 8)
     torch.testing.assert_close(small.encode(x), whole.encode(x), rtol=0.01, atol=0.01)
+    card = (tmp_path / "squares" / "card.md").read_text()
+    assert "codes are 4 x 4 x 3" in card and "--adversarial-from 4" in card and "| psnr_mean |" in card
 
 
 def test_scores_have_a_reference_and_pictures(base, tmp_path):

@@ -141,6 +141,8 @@ TRAIN_PRESETS = {
     "paper": changed(
         TrainAutoencoder(),
         preset="paper",
+        size=256,
+        fit="crop",
         adversarial_from=50_000,
         discriminator_width=64,
         width=128,

@@ -50,8 +50,9 @@ def shape_of(config: Mapping[str, Any]) -> AutoencoderShape:
     """The shape that config.json of a run describes."""
     from unveil.image.networks.autoencoder import AutoencoderShape
 
-    values = {field.name: config[field.name] for field in fields(AutoencoderShape)}
-    return AutoencoderShape(**values | {"multiples": tuple(values["multiples"])})
+    values: dict[str, Any] = {field.name: config[field.name] for field in fields(AutoencoderShape)}
+    values["multiples"] = tuple(values["multiples"])
+    return AutoencoderShape(**values)
 
 
 def trained_model(config: Mapping[str, Any]) -> TrainedAutoencoder:
