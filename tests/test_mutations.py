@@ -40,6 +40,7 @@ AUTOENCODER, AUTOENCODING = (
     "tests/image/networks/test_autoencoder.py",
     "tests/image/test_autoencoder_training.py",
 )
+EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -863,6 +864,34 @@ FLIPS = [
         FOREIGN,
     ),
     ("image/data/images.py", "pixels.flip(-1)", "pixels.flip(-2)", "tests/image/data/test_images.py"),
+    (
+        "image/data/images.py",
+        "mirrored &= ~self.sided[rows]",
+        "mirrored &= self.sided[rows]",
+        "tests/image/data/test_captions.py",
+    ),
+    (
+        "image/data/caption_sampler.py",
+        "style >= self.style_drop",
+        "style < self.style_drop",
+        "tests/image/data/test_captions.py",
+    ),
+    ("image/data/emoji.py", "if all(left[word] >= least", "if all(left[word] >= least - 1", EMOJI),
+    ("image/data/emoji.py", "left.subtract(words", "left.update(words", EMOJI),
+    (
+        "image/data/shapes.py",
+        "np.sqrt(0.75) * np.abs(right) - 0.5 * down",
+        "np.sqrt(0.75) * np.abs(right) + 0.5 * down",
+        "tests/image/data/test_shapes.py",
+    ),
+    (
+        "image/data/shapes.py",
+        "along[::-1] if right + down > 0",
+        "along[::-1] if right + down < 0",
+        "tests/image/data/test_shapes.py",
+    ),
+    ("image/evaluation/shapes.py", "along > abs(across)", "along > across", SHAPE_SCORES),
+    ("image/evaluation/shapes.py", "key=lambda one: one.right", "key=lambda one: -one.right", SHAPE_SCORES),
     (
         "image/data/source.py",
         'np.frombuffer(sizes, ">u4")',
