@@ -77,14 +77,14 @@ def load(
     """
     from unveil.planning.recipes.locomotion.load import load_pair
     from unveil.planning.recipes.locomotion.pair import RECIPES, places_below
-    from unveil.runs.checkpoints import find_checkpoint, local_path, zoo_names
+    from unveil.runs.checkpoints import find_checkpoint, local_name, zoo_names
     from unveil.runs.config import read_recipe
 
-    path, name = local_path(path_or_name), str(path_or_name)
+    name = local_name(str(path_or_name))
+    path = Path(name)
     if name not in zoo_names():
         if not read_recipe(path) and (it := recognised(path)) is not None:
             return it.load(device, seed, **settings)
-        name = str(path)
         if path.is_dir() and places_below(path):
             return load_pair(name, device, seed, **settings)
     folder = find_checkpoint(name)
