@@ -1,33 +1,47 @@
 """`unveil weights push` to a hub on this machine, and the models loaded back from it."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("huggingface_hub")
 
 import unveil
+from foreign_images import pipeline
 from hub_server import READER, WRITER, serving
 from unveil.cli import main
 from unveil.commands.push import MARK, Push, push
 from unveil.errors import UnveilError
 from unveil.runs.checkpoints import ZOO
+from unveil.training.checkpoint import save_checkpoint
 
-SMALL = "--preset tiny --width 8 --multiples 1 2 --groups 4 --attention 4 --diffusion-steps 25 --batch-size 4"
+# what huggingface_hub does by itself
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A run of images, of two checkpoints; the averaged weights are not the raw ones."""
+    """A run of images as a training leaves it, of two checkpoints; the averaged weights are not the raw ones."""
     folder = tmp_path_factory.mktemp("push")
-    images = np.random.default_rng(0).integers(0, 255, (24, 8, 8)).astype(np.uint8)
-    np.savez(folder / "secret-name.npz", images=images)
-    data = ["--data", str(folder / "secret-name.npz"), "--out", str(folder / "run")]
-    more = ["--steps", "4", "--save-every", "2", "--device", "cpu", "--threads", "1", "--no-samples"]
-    assert main(["train", "image", *SMALL.split(), *data, *more]) == 0
+    assert main(["weights", "convert", str(pipeline("ddpm", folder / "theirs")), str(folder / "run")]) == 0
+    (checkpoint,) = (folder / "run").glob("checkpoint-*")
+    weights = load_file(checkpoint / "ema.safetensors")
+    for step in (2, 4):
+        ema = {name: value * step for name, value in weights.items()}
+        parts = {"ema": ema, "network": weights, "optimizer": {"0.step": torch.ones(1)}}
+        save_checkpoint(folder / "run" / f"checkpoint-{step}", parts, {"step": step})
+    shutil.rmtree(checkpoint)
+    file = folder / "run" / "config.json"
+    described = json.loads(file.read_text()) | {"data": "/home/secret-name/data.npz", "out": "secret-name"}
+    del described["origin"]
+    file.write_text(json.dumps(described))
+    records = [{"step": step, "loss": 0.5 / step, "steps_per_second": 0.01} for step in (2, 4)]
+    (folder / "run" / "metrics.jsonl").write_text("".join(json.dumps(it) + "\n" for it in records))
     return folder / "run"
 
 
@@ -78,7 +92,11 @@ def test_the_card_says_what_it_is_and_how_to_use_it(hub, run):
     front, text = card.removeprefix("---\n").split("\n---\n")
     assert "library_name: unveil" in front and "pipeline_tag: unconditional-image-generation" in front
     assert 'unveil.load("me/images")' in text and "unveil sample image --checkpoint me/images" in text
-    assert "trained by `unveil train image`: 4 steps" in text and '"recipe": "image"' in text and MARK in text
+    assert (
+        "trained by `unveil train image`: 4 steps in 7 minutes, final loss 0.1250" in text
+        and '"recipe": "image"' in text
+        and MARK in text
+    )
 
 
 def test_a_card_of_ones_own_is_kept_here_and_there(hub, run, tmp_path):
@@ -171,7 +189,5 @@ def test_what_is_no_run_or_may_not_be_written_is_one_line(hub, run, tmp_path, mo
 
 
 def test_without_huggingface_hub_one_line_says_how_to_install_it(run, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install 'unveil[hub]'" in refused(Push(run, "me/it"))

@@ -280,6 +280,10 @@ def _why(error: Exception, repo: str, revision: str | None, write: bool = False)
     from huggingface_hub import constants, errors, get_token
 
     where = constants.ENDPOINT
+    if isinstance(error, RuntimeError) and isinstance(
+        error.__cause__, Exception
+    ):  # of one of several uploads
+        return _why(error.__cause__, repo, revision, write)
     if isinstance(error, errors.HFValidationError):
         return "no valid name of a repository"
     if isinstance(error, errors.OfflineModeIsEnabled):
