@@ -81,17 +81,17 @@ def load(
     """
     from unveil.planning.recipes.locomotion.load import load_pair
     from unveil.planning.recipes.locomotion.pair import RECIPES, places_below
-    from unveil.runs.checkpoints import find_checkpoint, local_path, zoo_names
+    from unveil.runs.checkpoints import find_checkpoint, local_name, zoo_names
     from unveil.runs.config import read_recipe
 
     name = str(path_or_name)
     if name == "taef2" and not settings and not Path(name).exists():
         return wired("image.recipes.autoencoder_load:load_latents")(name, device)
-    path = local_path(path_or_name)
+    name = local_name(name)
+    path = Path(name)
     if name not in zoo_names():
         if not read_recipe(path) and (it := recognised(path)) is not None:
             return it.load(device, seed, **settings)
-        name = str(path)
         if path.is_dir() and places_below(path):
             return load_pair(name, device, seed, **settings)
     folder = find_checkpoint(name)

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 
 from hub_server import READER, WRITER, environment, serving
 from unveil.errors import UnveilError
-from unveil.files.hub import HubName, download, hub_name
+from unveil.files.hub import HubName, download, hidden, hub_name
 from unveil.files.hub_layouts import OURS
 
 MODEL = {
@@ -89,6 +89,8 @@ def test_a_local_path_comes_first_and_hf_names_the_repository(home):
     (home.parent / "here" / "org").mkdir()
     assert hub_name("org/net") is None and hub_name("org/net@v1") is None
     assert hub_name("hf://org/net") == HubName("hf://org/net", "org/net")
+    assert hidden("org/net") == "; the repository of the Hugging Face Hub is hf://org/net"
+    assert [hidden(text) for text in ("runs/a", "maze", "org", "./org/net")] == [""] * 4
 
 
 def test_what_is_needed_is_downloaded_once_with_its_bytes_shown(hub):

@@ -66,9 +66,9 @@ def inspect(config: Inspect) -> str:
         UnveilError: a checkpoint of no known kind, or one that cannot be read.
     """
     from unveil.loading import recognised
-    from unveil.runs.checkpoints import local_path
+    from unveil.runs.checkpoints import local_name
 
-    path = local_path(config.folder)
+    path = Path(local_name(str(config.folder)))
     it = recognised(path) or unknown(path)
     return it.inspect(Reading(epoch=config.epoch, size=config.size, flags=config.flags))
 
@@ -81,9 +81,9 @@ def convert(config: Convert) -> str:
             folder that holds something else.
     """
     from unveil.loading import recognised
-    from unveil.runs.checkpoints import local_path
+    from unveil.runs.checkpoints import local_name
 
-    path = local_path(config.folder)
+    path = Path(local_name(str(config.folder)))
     return (recognised(path) or unknown(path)).convert(config.out, config.reading)
 
 

@@ -74,6 +74,14 @@ def hub_name(text: str) -> HubName | None:
     )
 
 
+def hidden(text: str) -> str:
+    """How to write a name of a repository that a folder of the first part's name hides, to end a sentence."""
+    name = None if Path(text).exists() else hub_name(f"{EXPLICIT}/{text}")
+    if name is None or name.inside or name.repo.startswith(tuple(f"{own}/" for own in OWN_FOLDERS)):
+        return ""
+    return f"; the repository of the Hugging Face Hub is {EXPLICIT}/{text}"
+
+
 def download(
     name: HubName, progress: Callable[[str, int, int, Mapping[str, float | int]], None], only: str = ""
 ) -> Path:
@@ -272,6 +280,10 @@ def _why(error: Exception, repo: str, revision: str | None, write: bool = False)
     from huggingface_hub import constants, errors, get_token
 
     where = constants.ENDPOINT
+    if isinstance(error, RuntimeError) and isinstance(
+        error.__cause__, Exception
+    ):  # of one of several uploads
+        return _why(error.__cause__, repo, revision, write)
     if isinstance(error, errors.HFValidationError):
         return "no valid name of a repository"
     if isinstance(error, errors.OfflineModeIsEnabled):

@@ -20,10 +20,11 @@ def zoo_names() -> list[str]:
     return sorted(p.name for p in ZOO.iterdir() if (p / "config.json").is_file())
 
 
-def local_path(path_or_name: str | Path, *, ours: bool = False) -> Path:
-    """The file or folder of a path, or of a repository of the Hugging Face Hub after its download.
+def local_name(path_or_name: str, *, ours: bool = False) -> str:
+    """A path or the name of a packaged model, unchanged; for a repository of the Hugging Face Hub its path in
+    the cache, after the download.
 
-    A path that exists is never a repository; the names of packaged models are returned as they are.
+    A path that exists is never a repository.
 
     Args:
         path_or_name: a path, or `org/name[@revision][/inside][:variant]` (see `hub_name`).
@@ -35,10 +36,10 @@ def local_path(path_or_name: str | Path, *, ours: bool = False) -> Path:
     from unveil.files.hub_layouts import OURS
     from unveil.runs.progress import shown_progress
 
-    if (name := hub_name(str(path_or_name))) is None:
-        return Path(path_or_name)
+    if (name := hub_name(path_or_name)) is None:
+        return path_or_name
     with shown_progress() as progress:
-        return download(name, progress, OURS if ours else "")
+        return str(download(name, progress, OURS if ours else ""))
 
 
 def lasting_name(path_or_name: str) -> str:
@@ -52,7 +53,7 @@ def lasting_name(path_or_name: str) -> str:
 
 def find_checkpoint(path_or_name: str) -> Path:
     """Find the folder of a packaged model, of a checkpoint, or of the newest undamaged checkpoint of a run,
-    also in a repository of the Hugging Face Hub (`local_path`).
+    also in a repository of the Hugging Face Hub (`local_name`).
 
     Only the lengths of the files are checked here, and their digests when they are read (`read_weights`), so
     that large checkpoints, optimizer state included, begin to load at once.
@@ -62,6 +63,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     """
     from difflib import get_close_matches
 
+    from unveil.files.hub import hidden
     from unveil.training.checkpoint import check_weights, checkpoints, latest_checkpoint
 
     names = zoo_names()
@@ -72,7 +74,8 @@ def find_checkpoint(path_or_name: str) -> Path:
             )
         check_weights(ZOO / path_or_name)
         return ZOO / path_or_name
-    folder = local_path(path_or_name, ours=True)
+    path_or_name = local_name(path_or_name, ours=True)
+    folder = Path(path_or_name)
     # systems refuse names of 256 bytes with an error of their own
     if any(len(part) > 200 for part in folder.parts):
         raise UnveilError(
@@ -91,7 +94,9 @@ def find_checkpoint(path_or_name: str) -> Path:
             f"; other programs' weights: unveil weights convert {path_or_name} OUT" if folder.exists() else ""
         )
         packaged = ", ".join(names) or "none"
-        raise UnveilError(f"checkpoint {path_or_name!r} {what}; packaged models: {packaged}{others}")
+        raise UnveilError(
+            f"checkpoint {path_or_name!r} {what}; packaged models: {packaged}{others}{hidden(path_or_name)}"
+        )
     if (folder / "manifest.json").is_file():
         check_weights(folder)
         return folder

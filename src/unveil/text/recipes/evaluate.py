@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output, output
-from unveil.runs.checkpoints import find_checkpoint, local_path
+from unveil.runs.checkpoints import find_checkpoint, local_name
 from unveil.runs.progress import Progress
 from unveil.text.data.documents import Stream, pack, read_documents
 from unveil.text.data.tokens import Tokens
@@ -26,7 +27,7 @@ def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
     """Score text; returns metrics and how they were computed."""
     if config.scores is not None:
         check_output(config.scores, SCORES)
-    if config.data is None and not config.tasks and is_llada(local_path(config.model.checkpoint)):
+    if config.data is None and not config.tasks and is_llada(Path(local_name(config.model.checkpoint))):
         raise UnveilError(
             f"{config.model.checkpoint}: third-party weights do not say where their data are; give "
             "`data=FILE`"
@@ -68,7 +69,7 @@ def _scored(config: EvalText, tokens: Tokens) -> tuple[Stream, str]:
     if config.data is not None:
         documents = read_documents(config.data, config.files.field, config.files.encoding)
         return pack(documents, tokens), config.data
-    trained = read_text_config(find_checkpoint(str(local_path(config.model.checkpoint))))
+    trained = read_text_config(find_checkpoint(config.model.checkpoint))
     if "data" not in trained:
         raise UnveilError("packaged weights do not say where their data are; give `data=FILE`")
     if trained.get("sft"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.network.lora import LoRA, add_lora, merge_lora, strip_lora
-from unveil.runs.checkpoints import find_checkpoint, load_weights, local_path, read_weights
+from unveil.runs.checkpoints import find_checkpoint, load_weights, local_name, read_weights
 from unveil.runs.config import read_config
 from unveil.runs.flags import JobFlags
 from unveil.text.data.tokens import FILE, digest, read_tokens
@@ -41,13 +41,13 @@ def load_text_model(
     Raises:
         UnveilError: nothing is there, or it is damaged or of another recipe.
     """
-    path = local_path(path_or_name)
-    if is_llada(path):
-        model = load_llada(path, device, dtype)
+    name = local_name(path_or_name)
+    if is_llada(Path(name)):
+        model = load_llada(Path(name), device, dtype)
     else:
-        model = load_text(find_checkpoint(str(path)), device)
+        model = load_text(find_checkpoint(name), device)
     if adapter is not None:
-        _adapt(model, local_path(adapter))
+        _adapt(model, Path(local_name(adapter)))
     return model
 
 

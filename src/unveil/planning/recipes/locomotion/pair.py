@@ -67,10 +67,10 @@ def folder_at(path_or_name: str) -> Path:
     Raises:
         UnveilError: neither.
     """
-    from unveil.runs.checkpoints import find_checkpoint, local_path, zoo_names
+    from unveil.runs.checkpoints import find_checkpoint, local_name, zoo_names
 
-    path = local_path(path_or_name)
-    return path if path.is_dir() and path_or_name not in zoo_names() else find_checkpoint(str(path))
+    name = local_name(path_or_name)
+    return Path(name) if Path(name).is_dir() and name not in zoo_names() else find_checkpoint(name)
 
 
 def places_below(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.planning.planner_settings import PlannerSettings
@@ -28,18 +29,18 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     from unveil.planning.recipes.maze.diffuser import driver_of, maze_config, read_original_maze
     from unveil.planning.recipes.maze.load import read_maze_config
     from unveil.planning.weights.diffuser_folder import is_original
-    from unveil.runs.checkpoints import find_checkpoint, local_path
+    from unveil.runs.checkpoints import find_checkpoint, local_name
 
     job = config.job
     if job.threads:
         torch.set_num_threads(job.threads)
     layout = find_layout(config.maze)
-    place = local_path(config.checkpoint)
-    if is_original(place):
-        folder, read = place, read_original_maze(place)
+    name = local_name(config.checkpoint)
+    if is_original(Path(name)):
+        folder, read = Path(name), read_original_maze(Path(name))
         described = maze_config(read[1], normalized=False)
     else:
-        folder, read = find_checkpoint(str(place)), None
+        folder, read = find_checkpoint(name), None
         described = read_maze_config(folder)
     trained = layout_of(described)
     if trained.rows != layout.rows:

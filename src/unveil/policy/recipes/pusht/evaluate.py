@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from unveil.policy.recipes.pusht.config import EvalPushT, SamplePushT
 from unveil.policy.weights.releases import released_policies
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
-from unveil.runs.checkpoints import find_checkpoint, local_path
+from unveil.runs.checkpoints import find_checkpoint, local_name
 from unveil.runs.config import read_recipe
 from unveil.runs.progress import Progress
 
@@ -80,12 +81,12 @@ def loaded(config: EvalPushT | SamplePushT) -> tuple[Policy, str]:
 
     The threads of the config are set first.
     """
-    path, job = local_path(config.checkpoint), config.job
+    name, job = local_name(config.checkpoint), config.job
     if job.threads:
         torch.set_num_threads(job.threads)
-    if not read_recipe(path) and (policies := released_policies(path)):
+    if not read_recipe(Path(name)) and (policies := released_policies(Path(name))):
         return load_foreign_policy(policies, job.device, job.seed, config.settings)
-    folder = find_checkpoint(str(path))
+    folder = find_checkpoint(name)
     policy = load_policy(folder, job.device, job.seed, config.settings)
     return policy, str(read_policy_config(folder)["observation"])
 
