@@ -78,15 +78,32 @@ def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
         ValueError: the header is longer than the file or than `LARGEST_HEADER`, not JSON, or has a name
             twice.
     """
+    entries, offset = _json(file)
+    entries.pop("__metadata__", None)
+    return entries, offset
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """The metadata of a file: strings by name, often none.
+
+    Raises:
+        UnveilError: the file cannot be read, or its header is damaged.
+    """
+    with reading(file, NOT_NEEDED):
+        metadata: object = _json(file)[0].get("__metadata__") or {}
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("its metadata are not strings")
+    return dict(metadata)
+
+
+def _json(file: Path) -> tuple[dict[str, Any], int]:
     with open(file, "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > LARGEST_HEADER:
             raise ValueError("its header is too long")
         if length > file.stat().st_size - 8:
             raise ValueError("its header is longer than the file")
-        entries = json.loads(handle.read(length), object_pairs_hook=without_repeats)
-    entries.pop("__metadata__", None)
-    return entries, 8 + length
+        return json.loads(handle.read(length), object_pairs_hook=without_repeats), 8 + length
 
 
 def expect(stored: Mapping[str, Stored], wanted: Mapping[str, Stored], halves: bool) -> None:

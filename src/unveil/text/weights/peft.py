@@ -8,27 +8,18 @@ class.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from unveil.checks import Bounds, whole, within
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
+from unveil.files.peft import CONFIG, PLAIN, WEIGHTS, read_config
 from unveil.files.safetensors import read_tensors
 from unveil.network.lora import LoRA
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.model.transformer."
-_PLAIN: dict[str, Any] = {
-    "bias": "none",
-    "use_rslora": False,
-    "use_dora": False,
-    "fan_in_fan_out": False,
-    "modules_to_save": None,
-}
 
 
 def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base: str) -> None:
@@ -48,7 +39,8 @@ def write_adapter(folder: Path, lora: LoRA, tensors: Mapping[str, Tensor], base:
         "target_modules": rf".*\.blocks\.\d+\.({'|'.join(lora.targets)})",
         "lora_dropout": 0.0,
         "inference_mode": True,
-        **_PLAIN,
+        "use_rslora": lora.rank_stabilized,
+        **PLAIN,
     }
     named = {
         f"{PREFIX}{name}": value.detach().to("cpu", torch.float32).contiguous()
@@ -67,25 +59,15 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
     not used.
 
     Raises:
-        UnveilError: a file is missing or damaged, or another kind of adapter (biases, rank-stabilised, DoRA,
-            ranks by pattern).
+        UnveilError: a file is missing or damaged, or another kind of adapter (biases, DoRA, ranks by
+            pattern).
     """
-    try:
-        loaded = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
-        config = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
-        if config.get("peft_type") != "LORA":
-            raise ValueError("its peft_type is not LORA")
-        for name, value in _PLAIN.items():
-            if (config.get(name) or value) != value:
-                raise ValueError(f"{name} is {str(config[name])[:40]}; {value} is known")
-        if config.get("rank_pattern") or config.get("alpha_pattern"):
-            raise ValueError("it has other ranks for some maps (rank_pattern, alpha_pattern)")
-        rank = whole("r", config.get("r"), 1, 10_000)
-        alpha = within("lora_alpha", config.get("lora_alpha"), Bounds(0, 1e6, above=True))
-    except OSError as error:
-        raise UnveilError(f"{folder}: no adapter here; needed are {CONFIG} and {WEIGHTS}") from error
-    except (ValueError, RecursionError) as error:
-        raise UnveilError(f"{folder / CONFIG}: an adapter that cannot be used: {error}") from error
+    config = read_config(folder)
+    if config.ranks or config.alphas:
+        raise UnveilError(
+            f"{folder / CONFIG}: an adapter that cannot be used: it has other ranks for some maps "
+            "(rank_pattern, alpha_pattern)"
+        )
     tensors: dict[str, Tensor] = {}
     file = folder / WEIGHTS
     if not file.is_file():
@@ -103,7 +85,7 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
     targets = sorted({name.split(".")[-3] for name in tensors})
     if not targets:
         raise UnveilError(f"{file}: there is nothing in it")
-    return LoRA(rank, alpha, tuple(targets)), tensors
+    return LoRA(config.rank, config.alpha, tuple(targets), config.rank_stabilized), tensors
 
 
 def fitting(folder: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
