@@ -35,6 +35,7 @@ UNET, IMAGE, METRICS = (
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
+CLIP_TEXT = "tests/image/networks/test_clip.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -639,6 +640,32 @@ FLIPS = [
         "len(self.ids) - length + 1",
         "len(self.ids) - length",
         "tests/text/data/test_text.py",
+    ),
+    ("image/networks/clip.py", "device=ids.device).tril()", "device=ids.device).triu()", CLIP_TEXT),
+    ("image/networks/clip.py", "len(self.blocks) - skip:", "len(self.blocks) - skip - 1:", CLIP_TEXT),
+    (
+        "image/networks/text_encoder.py",
+        "/ weight.sum(1, keepdim=True)",
+        "/ weight.shape[1]",
+        "tests/image/networks/test_text_encoder.py",
+    ),
+    (
+        "image/networks/t5.py",
+        "(distance > 0).long() * half",
+        "(distance < 0).long() * half",
+        "tests/image/networks/test_t5.py",
+    ),
+    (
+        "image/weights/clip.py",
+        '_QKV = ("q_proj", "k_proj", "v_proj")',
+        '_QKV = ("k_proj", "q_proj", "v_proj")',
+        "tests/image/weights/test_text_encoders.py",
+    ),
+    (
+        "image/data/tokenizer.py",
+        "*row[: self.room], *last",
+        "*last, *row[: self.room]",
+        "tests/image/data/test_tokenizer_files.py",
     ),
     (
         "image/networks/unet2d.py",
