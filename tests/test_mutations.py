@@ -41,6 +41,7 @@ AUTOENCODER, AUTOENCODING = (
     "tests/image/test_autoencoder_training.py",
 )
 EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
+CLIP_TEXT = "tests/image/networks/test_clip.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -645,6 +646,32 @@ FLIPS = [
         "len(self.ids) - length + 1",
         "len(self.ids) - length",
         "tests/text/data/test_text.py",
+    ),
+    ("image/networks/clip.py", "device=ids.device).tril()", "device=ids.device).triu()", CLIP_TEXT),
+    ("image/networks/clip.py", "len(self.blocks) - skip:", "len(self.blocks) - skip - 1:", CLIP_TEXT),
+    (
+        "image/networks/text_encoder.py",
+        "/ weight.sum(1, keepdim=True)",
+        "/ weight.shape[1]",
+        "tests/image/networks/test_text_encoder.py",
+    ),
+    (
+        "image/networks/t5.py",
+        "(distance > 0).long() * half",
+        "(distance < 0).long() * half",
+        "tests/image/networks/test_t5.py",
+    ),
+    (
+        "image/weights/clip.py",
+        '_QKV = ("q_proj", "k_proj", "v_proj")',
+        '_QKV = ("k_proj", "q_proj", "v_proj")',
+        "tests/image/weights/test_text_encoders.py",
+    ),
+    (
+        "image/data/tokenizer.py",
+        "*row[: self.room], *last",
+        "*last, *row[: self.room]",
+        "tests/image/data/test_tokenizer_files.py",
     ),
     (
         "image/networks/blocks2d.py",

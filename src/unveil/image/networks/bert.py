@@ -7,7 +7,14 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.networks.text_encoder import EncodedText, TextAttention, check_length, masked_mean
+from unveil.image.networks.text_encoder import (
+    EncodedText,
+    TextAttention,
+    check_length,
+    draw,
+    embedding,
+    masked_mean,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Bert(nn.Module):
         if shape.width % shape.heads:
             raise ValueError(f"`heads` {shape.heads} must divide the width {shape.width} of the text encoder")
         self.shape = shape
-        self.words = nn.Embedding(shape.vocabulary, shape.width)
+        self.words = embedding(shape.vocabulary, shape.width)
         self.positions = nn.Parameter(torch.empty(shape.length, shape.width))
         self.types = nn.Parameter(torch.empty(shape.types, shape.width))
         self.norm = nn.LayerNorm(shape.width, shape.epsilon)
@@ -59,7 +66,7 @@ class Bert(nn.Module):
         )
         for parameter in self.parameters():
             if parameter.ndim == 2:
-                nn.init.normal_(parameter, std=0.02)
+                draw(parameter, std=0.02)
 
     def forward(self, ids: Int[Tensor, "B N"], valid: Bool[Tensor, "B N"]) -> EncodedText:
         """Encode texts.

@@ -7,7 +7,14 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.networks.text_encoder import EncodedText, TextBlock, check_length, initialize
+from unveil.image.networks.text_encoder import (
+    EncodedText,
+    TextBlock,
+    check_length,
+    draw,
+    embedding,
+    initialize,
+)
 from unveil.network.layers import by_eights
 
 
@@ -60,7 +67,7 @@ class ClipText(nn.Module):
         if shape.width % shape.heads:
             raise ValueError(f"`heads` {shape.heads} must divide the width {shape.width} of the text encoder")
         self.shape = shape
-        self.words = nn.Embedding(shape.vocabulary, shape.width)
+        self.words = embedding(shape.vocabulary, shape.width)
         self.positions = nn.Parameter(torch.empty(shape.length, shape.width))
         activation = quick_gelu if shape.quick else F.gelu
         self.blocks = nn.ModuleList(
@@ -70,7 +77,7 @@ class ClipText(nn.Module):
         self.projection = nn.Linear(shape.width, shape.projection, bias=False) if shape.projection else None
         initialize(self.words, self.positions, self.blocks)
         if self.projection is not None:
-            nn.init.normal_(self.projection.weight, std=shape.width**-0.5)
+            draw(self.projection.weight, std=shape.width**-0.5)
 
     def forward(self, ids: Int[Tensor, "B N"], valid: Bool[Tensor, "B N"], skip: int = 1) -> EncodedText:
         """Encode texts.

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.networks.text_encoder import EncodedText, masked_mean
+from unveil.image.networks.text_encoder import EncodedText, draw, embedding, masked_mean
 from unveil.network.layers import RMSNorm
 
 
@@ -52,12 +52,12 @@ class T5Encoder(nn.Module):
     def __init__(self, shape: T5Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.words = nn.Embedding(shape.vocabulary, shape.width)
-        self.biases = nn.Embedding(shape.buckets, shape.heads)
+        self.words = embedding(shape.vocabulary, shape.width)
+        self.biases = embedding(shape.buckets, shape.heads)
         self.blocks = nn.ModuleList(T5Block(shape) for _ in range(shape.layers))
         self.norm = RMSNorm(shape.width, shape.epsilon)
-        nn.init.normal_(self.words.weight, std=1.0)
-        nn.init.normal_(self.biases.weight, std=shape.width**-0.5)
+        draw(self.words.weight, std=1.0)
+        draw(self.biases.weight, std=shape.width**-0.5)
 
     def forward(self, ids: Int[Tensor, "B N"], valid: Bool[Tensor, "B N"]) -> EncodedText:
         """Encode texts.
@@ -91,12 +91,12 @@ class T5Block(nn.Module):
         self.gate = nn.Linear(width, shape.hidden, bias=False) if shape.gated else None
         self.fall = nn.Linear(shape.hidden, width, bias=False)
         # the logits are not divided by sqrt(D), so that the queries are initialized smaller by it
-        nn.init.normal_(self.query.weight, std=(width * shape.head_width) ** -0.5)
+        draw(self.query.weight, std=(width * shape.head_width) ** -0.5)
         for linear in (self.key, self.value, self.rise, self.gate):
             if linear is not None:
-                nn.init.normal_(linear.weight, std=width**-0.5)
-        nn.init.normal_(self.merge.weight, std=inner**-0.5)
-        nn.init.normal_(self.fall.weight, std=shape.hidden**-0.5)
+                draw(linear.weight, std=width**-0.5)
+        draw(self.merge.weight, std=inner**-0.5)
+        draw(self.fall.weight, std=shape.hidden**-0.5)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         weights = self.query.weight.dtype

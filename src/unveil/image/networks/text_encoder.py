@@ -103,7 +103,7 @@ class WordTransformer(nn.Module):
         if shape.width % shape.heads:
             raise ValueError(f"`heads` {shape.heads} must divide the width {shape.width} of the text encoder")
         self.shape = shape
-        self.words = nn.Embedding(shape.vocabulary, shape.width)
+        self.words = embedding(shape.vocabulary, shape.width)
         self.positions = nn.Parameter(torch.empty(shape.length, shape.width))
         self.blocks = nn.ModuleList(
             TextBlock(shape.width, shape.heads, shape.expansion * shape.width, F.gelu)
@@ -145,18 +145,32 @@ def masked_mean(tokens: Tensor, valid: Tensor) -> Tensor:
     return torch.einsum("bnw,bn->bw", tokens, weight) / weight.sum(1, keepdim=True)
 
 
+def embedding(count: int, width: int) -> nn.Embedding:
+    """An embedding whose weights are still to be drawn."""
+    return nn.Embedding(count, width, _weight=torch.empty(count, width))
+
+
+def draw(parameter: Tensor, std: float) -> None:
+    """Draw initial weights of N(0, std^2).
+
+    Not on `meta`, where there are no numbers, and PyTorch would import its compiler for it, for seconds.
+    """
+    if not parameter.is_meta:
+        nn.init.normal_(parameter, std=std)
+
+
 def initialize(words: nn.Embedding, positions: nn.Parameter, blocks: nn.ModuleList) -> None:
     """Initialize an embedding and `TextBlock`s as CLIP's text encoder. Radford et al. 2021, section 2.5."""
     width = words.weight.shape[1]
-    nn.init.normal_(words.weight, std=0.02)
-    nn.init.normal_(positions, std=0.01)
+    draw(words.weight, std=0.02)
+    draw(positions, std=0.01)
     for block in blocks:
         assert isinstance(block, TextBlock)
         attend, last = block.attend, (2 * len(blocks) * width) ** -0.5
         for projected in (attend.query, attend.key, attend.value):
-            nn.init.normal_(projected.weight, std=width**-0.5)
-        nn.init.normal_(attend.merge.weight, std=last)
-        nn.init.normal_(block.rise.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(block.fall.weight, std=last)
+            draw(projected.weight, std=width**-0.5)
+        draw(attend.merge.weight, std=last)
+        draw(block.rise.weight, std=(2 * width) ** -0.5)
+        draw(block.fall.weight, std=last)
         for linear in (attend.query, attend.key, attend.value, attend.merge, block.rise, block.fall):
             nn.init.zeros_(linear.bias)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.networks.linear_unet2d import LinearUNet2d
@@ -101,7 +101,22 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: Netwo
         ValueError: a tensor is missing, unexpected, of another shape or not finite.
     """
     with torch.device("meta"):
-        ours = {name: tuple(value.shape) for name, value in network_of(shape).state_dict().items()}
+        return renamed(tensors, table, network_of(shape), torch.float32)
+
+
+def renamed(
+    tensors: Mapping[str, Tensor], table: Mapping[str, str], network: nn.Module, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """All parameters of a network under our names.
+
+    Args:
+        table: names of our modules to those in the file; also of single parameters.
+        network: which parameters and shapes are needed; it may be on `meta`.
+        dtype: dtype of the parameters; None keeps those of the file.
+    Raises:
+        ValueError: a tensor is missing, unexpected, of another shape or not finite.
+    """
+    ours = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     names: dict[str, str] = {}
     for name in ours:
         module, _, end = name.rpartition(".")
@@ -122,7 +137,7 @@ def placed(tensors: Mapping[str, Tensor], table: Mapping[str, str], shape: Netwo
             raise ValueError(f"{theirs} has shape {tuple(value.shape)}, needed is {ours[name]}")
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise ValueError(f"{theirs} holds numbers that are not finite, or whole ones")
-        found[name] = value.to(torch.float32)
+        found[name] = value.to(dtype or value.dtype)
     return found
 
 
