@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -250,8 +250,8 @@ class Renoise:
     schedule: Schedule
 
     def step(
-        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise
-    ) -> tuple[Tensor, Any]:
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: object, generator: Noise
+    ) -> tuple[Tensor, object]:
         if float(s) <= float(t):
             return self.solver.step(denoise, x_t, t, s, carry, generator)
         ratio = self.schedule.alpha(s) / self.schedule.alpha(t)

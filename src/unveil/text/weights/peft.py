@@ -8,7 +8,7 @@ class.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors.torch import save
@@ -22,7 +22,7 @@ from unveil.network.lora import LoRA
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.model.transformer."
-_PLAIN: dict[str, Any] = {
+_PLAIN: dict[str, object] = {
     "bias": "none",
     "use_rslora": False,
     "use_dora": False,
@@ -72,7 +72,7 @@ def read_adapter(folder: Path) -> tuple[LoRA, dict[str, Tensor]]:
     """
     try:
         loaded = json.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
-        config = cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
+        config = cast(dict[str, object], loaded) if isinstance(loaded, dict) else {}
         if config.get("peft_type") != "LORA":
             raise ValueError("its peft_type is not LORA")
         for name, value in _PLAIN.items():

@@ -58,7 +58,7 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, job.seed + 1))
     metrics |= time_acts(planner, starting_states(layout, config.multi, 1, job.seed + 1))
-    reference: dict[str, Any] = {}
+    reference: dict[str, dict[str, float]] = {}
     runs = {"controller": lambda world: controller_reference(world, job.seed), "oracle": oracle_reference}
     for i, (name, run) in enumerate(runs.items() if config.reference else ()):
         world = starting_states(layout, config.multi, config.episodes, job.seed)
