@@ -21,7 +21,7 @@ UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 class Record(NamedTuple):
     """A value of a file, and its position in words, for messages."""
 
-    value: Any
+    value: Any  # as `json.loads` returns it, or a text
     place: str
 
 

@@ -131,7 +131,7 @@ RENAMED = {  # old name of a field of config.json -> its name today
 
 def flat(config: Any) -> dict[str, Any]:  # `fields` takes typeshed's private type; `getattr` returns Any
     """All fields of a config by name, including those of embedded settings, as in config.json and records."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for field in fields(config):
         value = getattr(config, field.name)
         values |= flat(value) if is_dataclass(value) else {field.name: value}

@@ -75,12 +75,8 @@ def record_of(
         "config": settings,
         "seeds": [settings.get("seed")],
     }
-    return {
-        **described,
-        "commit": commit(),
-        **machine(str(settings.get("device", "cpu"))),
-        "seconds": seconds,
-    }
+    device = str(settings.get("device", "cpu"))
+    return {**described, "commit": commit(), **machine(device), "seconds": seconds}
 
 
 def write_record(run: Path, described: Mapping[str, object], seconds: float) -> None:

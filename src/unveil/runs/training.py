@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.files.json_objects import JsonObject
 
@@ -24,7 +24,7 @@ class Task(NamedTuple):
 
     Args:
         model: model that is trained.
-        draw: generator -> batch.
+        draw: generator -> batch, of the task's own type.
         loss: (model, batch) -> loss and numbers to record.
         config: further contents of config.json that the use of the weights needs.
         memory: as in `train`.
@@ -37,11 +37,11 @@ class Task(NamedTuple):
     """
 
     model: torch.nn.Module
-    draw: Callable[[torch.Generator], Any]  # Any: each task has batches of its own type
-    loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
+    draw: Callable[[torch.Generator], object]
+    loss: Callable[..., tuple[torch.Tensor, Mapping[str, float]]]
     config: Mapping[str, object]
     memory: Mapping[str, torch.Tensor] | None = None
-    draws: Callable[[int], Callable[[torch.Generator], Any]] | None = None
+    draws: Callable[[int], Callable[[torch.Generator], object]] | None = None
     size: int = 0
     counted: tuple[torch.nn.Module, Callable[..., tuple[torch.Tensor, Mapping[str, float]]]] | None = None
     lower: str = ""

@@ -99,15 +99,8 @@ class HarnessText:
             prompt, length = self._fitting(tokens.encode(request.args[0]), length)
             until = options.get("until")
             stops = [stop for stop in ([until] if isinstance(until, str) else until or ()) if stop]
-            jobs.append(
-                _Job(
-                    i,
-                    prompt,
-                    stops,
-                    length,
-                    _temperature(options.get("temperature"), options.get("do_sample")),
-                )
-            )
+            temperature = _temperature(options.get("temperature"), options.get("do_sample"))
+            jobs.append(_Job(i, prompt, stops, length, temperature))
         for (length, temperature), same in groupby(sorted(jobs, key=_Job.kind), key=_Job.kind):
             settings = replace(self.settings, length=length, steps=length, temperature=temperature)
             rows = list(same)
@@ -209,7 +202,7 @@ def as_harness_model(model: TextModel, **options: Any) -> HarnessText:
 
 
 def harness_metrics(
-    model: TextModel, tasks: Sequence[str], limit: int = 0, **options: Any
+    model: TextModel, tasks: Sequence[str], limit: int = 0, **options: object
 ) -> dict[str, object]:
     """Run tasks of the harness, which downloads their data itself: {"<task>_<metric>": number}.
 
