@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from gzip import GzipFile
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -163,7 +163,7 @@ class _BoundedReader:
     The number of reads per member's headers is bounded, too, since tarfile recurses into headers of headers.
     """
 
-    def __init__(self, file: IO[bytes] | BufferedReader) -> None:
+    def __init__(self, file: BufferedIOBase) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
         self._left = 0
 
