@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL.ImageFile import ImageFile
 
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST
@@ -55,7 +54,7 @@ def decoded_pictures(column: Any) -> np.ndarray:  # pyarrow has no stubs
     return np.stack(made)
 
 
-def _decoded(opened: "ImageFile") -> np.ndarray:
+def _decoded(opened: Any) -> np.ndarray:  # a picture of PIL, which is imported only here
     """One picture, (h, w, 3) uint8 or (h, w, 1) float32."""
     turned = import_module("PIL.ImageOps").exif_transpose
     deep = any(";16" in str(tile) for tile in opened.tile)  # loading cuts colours to 8 bits
