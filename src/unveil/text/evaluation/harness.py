@@ -236,7 +236,7 @@ class _Job(NamedTuple):
         return self.length, self.temperature
 
 
-def _temperature(value: float | None, sampled: bool | None) -> float:
+def _temperature(value: int | float | None, sampled: bool | None) -> float:
     if sampled is False or (value is not None and not float(value) > 0.0):
         return 0.0
     return (1.0 if sampled else 0.0) if value is None else float(value)
