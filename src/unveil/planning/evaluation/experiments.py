@@ -213,13 +213,8 @@ def markdown(rows: Iterable[Row]) -> str:
     for row in rows:
         mean = f"{row['score_mean']:.1f} +/- {_shown(float(row['score_stderr']), '.2f')}"
         intervals = [_interval(row, name).strip() or "-" for name in ("score", "score_iqm")]
-        cells = [
-            data_label(row),
-            *(str(row[name]) for name in ("experiment", "program", "n")),
-            mean,
-            intervals[0],
-        ]
-        cells += [f"{row['score_iqm']:.1f}", intervals[1]]
+        texts = [data_label(row), *(str(row[name]) for name in ("experiment", "program", "n"))]
+        cells = [*texts, mean, intervals[0], f"{row['score_iqm']:.1f}", intervals[1]]
         escaped = (cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
         table.append(f"| {' | '.join(escaped)} |")
     return "\n".join([*table, "", f"<!-- {MADE} -->"]) + "\n"
