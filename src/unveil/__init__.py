@@ -7,7 +7,7 @@ ids `unveil/...` are registered with it by the import of unveil or the first use
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 _NAMES = {
     "unveil.errors": ("UnveilError",),
@@ -97,7 +97,7 @@ def _register_worlds() -> None:
         import_module("unveil.planning.worlds.maze.registration")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     _register_worlds()
     if name not in _HOME:
         raise AttributeError(f"module 'unveil' has no attribute {name!r}")

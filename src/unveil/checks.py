@@ -8,7 +8,7 @@ from dataclasses import dataclass, is_dataclass
 from functools import cache
 from math import inf, isinf, nan
 from numbers import Integral, Real
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 
 def whole(name: str, value: object, least: int = 1, most: int | None = None) -> int:
@@ -108,7 +108,7 @@ def within(name: str, value: object, bounds: Bounds) -> float:
         ValueError: not a number, or out of bounds.
     """
     result, wanted = _fitted_number(value, float, bounds)
-    if wanted:
+    if wanted or not isinstance(result, float):
         raise ValueError(f"{name} must be {wanted}, got {shown(value)}")
     return result
 
@@ -132,11 +132,11 @@ def check_fields(settings: object) -> None:
 
 
 @cache
-def _hints(kind_: type) -> dict[str, Any]:
+def _hints(kind_: type) -> dict[str, object]:
     return get_type_hints(kind_, include_extras=True)
 
 
-def _fitted(value: Any, hint: Any, bounds: Bounds | None = None) -> tuple[Any, str]:
+def _fitted(value: object, hint: object, bounds: Bounds | None = None) -> tuple[object, str]:
     """The value converted to its field's type, and "" if it fits, else what is needed, in words."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -155,13 +155,14 @@ def _fitted(value: Any, hint: Any, bounds: Bounds | None = None) -> tuple[Any, s
         return _fitted_tuple(value, parts)
     if hint is bool:
         return value, "" if type(value).__name__ in ("bool", "bool_") else "True or False"
-    if hint in (int, float):
+    if hint is int or hint is float:
         return _fitted_number(value, hint, bounds or Bounds())
-    known = not isinstance(hint, type) or is_dataclass(hint) or isinstance(value, hint)
-    return value, "" if known else "text" if hint is str else f"a {hint.__name__}"
+    if not isinstance(hint, type) or is_dataclass(hint) or isinstance(value, hint):
+        return value, ""
+    return value, "text" if hint is str else f"a {hint.__name__}"
 
 
-def _fitted_number(value: object, hint: type, bounds: Bounds) -> tuple[Any, str]:
+def _fitted_number(value: object, hint: type, bounds: Bounds) -> tuple[object, str]:
     plain = not isinstance(value, bool)
     if hint is int:
         good = plain and isinstance(value, Integral) and bounds.hold(int(value))
@@ -175,9 +176,9 @@ def _fitted_number(value: object, hint: type, bounds: Bounds) -> tuple[Any, str]
     return value, f"a {'finite ' if isinf(bounds.most) and bounds.below else ''}number{bounds.words()}"
 
 
-def _fitted_tuple(value: object, parts: tuple[Any, ...]) -> tuple[Any, str]:
+def _fitted_tuple(value: object, parts: tuple[object, ...]) -> tuple[object, str]:
     wanted = parts[:1] * len(value) if isinstance(value, Sequence) and parts[1:] == (...,) else parts
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(wanted):
         return value, f"{len(parts)} values" if parts[1:] != (...,) else "a list"
-    fitting = [_fitted(one, hint) for one, hint in zip(cast(Sequence[Any], value), wanted, strict=True)]
+    fitting = [_fitted(one, hint) for one, hint in zip(cast(Sequence[object], value), wanted, strict=True)]
     return tuple(one for one, _ in fitting), next((f"each {words}" for _, words in fitting if words), "")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 from unveil.commands.parsing import HELP, HELP_ALL, as_flags, configured, did_you_mean, parse
 from unveil.errors import UnveilError, one_line
@@ -153,14 +153,15 @@ def _of_recipe(name: str, rest: list[str]) -> int:
         from unveil.runs.tables import metrics_table
 
         file = target or result.pop("record", None)
-        _report(first, config, result, perf_counter() - began, metrics_table(result), file)
+        table = metrics_table(result["protocol"], result["metrics"], result.get("reference", {}))
+        _report(first, config, result, perf_counter() - began, table, file)
     else:
         _report(f"{name} {first}", config, result, perf_counter() - began, result["summary"], target)
     return 0
 
 
 def _report(
-    recipe: str, config: object, result: dict[str, Any], seconds: float | None, text: str, target: str | None
+    recipe: str, config: object, result: Mapping[str, object], seconds: float, text: str, target: str | None
 ) -> None:
     """Write the record of a result, and print its text: on standard error if the record is on standard
     output."""
@@ -170,8 +171,9 @@ def _report(
 
 def _chat(rest: list[str]) -> int:
     config = configured(CHAT, rest, "chat")
-    check_json(target := flat(config).get("json"))
-    if config.prompt:
+    settings = flat(config)
+    check_json(target := settings["json"])
+    if settings["prompt"]:
         began = perf_counter()
         result = wired("text.recipes.chat:answer_prompts")(config)
         _report("chat", config, result, perf_counter() - began, result["summary"], target)

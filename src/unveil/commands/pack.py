@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.runs.verb import wired
 
 CARDS = {  # recipe -> the function that writes the card
@@ -69,7 +68,7 @@ def pack(config: Pack) -> str:
         )
 
     checkpoint = find_checkpoint(str(config.run))
-    whole: dict[str, Any] = json.loads((checkpoint.parent / "config.json").read_text())
+    whole: JsonObject = json.loads((checkpoint.parent / "config.json").read_text())
     recipe = whole["recipe"]
     if refusal := _refusal(whole):
         raise UnveilError(f"{config.run} {refusal}")
@@ -120,7 +119,7 @@ def pack(config: Pack) -> str:
     return f"{folder}: {size / 2**20:.2f} MiB, {sum(v.numel() for v in weights.values()):,} numbers"
 
 
-def _refusal(described: Mapping[str, Any]) -> str:
+def _refusal(described: JsonObject) -> str:
     """Why the run of a config.json cannot be packaged, to end a sentence; "" if it can."""
     recipe = described["recipe"]
     if (origin := described.get("origin", "unveil")) != "unveil":

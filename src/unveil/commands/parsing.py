@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from unveil.errors import UnveilError
 from unveil.runs.flags import Config, flat, names_of
@@ -25,7 +25,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def configured(verb: Verb, words: list[str], command: str) -> Any:
+def configured(verb: Verb, words: list[str], command: str) -> object:
     """The config of a verb: its preset, adapted by `Verb.fit` and `Verb.settle`, then changed by the flags.
 
     Args:
@@ -151,8 +151,8 @@ def _helpful(
     hints = get_type_hints(config, include_extras=True)
     texts = {text.arg_name: text.description or "" for text in parse_from_object(config).params}
     known = known or (names_of(default) if default else [part.name for part in fields(config)])
-    annotations: dict[str, Any] = {}
-    values: dict[str, Any] = {}
+    annotations: dict[str, object] = {}
+    values: dict[str, object] = {}
     for part in fields(config):
         value, hint = getattr(default, part.name, part.default), hints[part.name]
         if is_dataclass(value) and not isinstance(value, type):
@@ -189,13 +189,13 @@ def _plain(hint: object) -> str | None:
     return None if None in shapes else "|".join(filter(None, shapes))
 
 
-def _shape(hint: Any) -> str | None:
+def _shape(hint: object) -> str | None:
     """The values of a type as tyro shows them, without ""; None: a type that is not shown in one word."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) is Literal:
         return "{" + ",".join(str(word) for word in get_args(hint) if word != "") + "}"
-    names = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
+    names: dict[object, str] = {bool: "{True,False}", int: "INT", float: "FLOAT", str: "STR", Path: "PATH"}
     return names.get(hint)
 
 

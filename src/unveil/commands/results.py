@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tyro.conf import Positional
 
@@ -47,7 +47,7 @@ class Listing:
     summary: str
     skipped: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
-    numbers: dict[str, Any]
+    numbers: Mapping[str, object]
 
 
 def read_results(config: Results) -> Listing:
@@ -75,7 +75,7 @@ def read_results(config: Results) -> Listing:
     rows = [results.described(experiment, config.seed) for experiment in experiments]
     numbers = {
         "protocol": "D4RL's normalised score, mean over episodes",
-        "metrics": {"experiments_n": len(rows), "n": sum(row["n"] for row in rows)},
+        "metrics": {"experiments_n": len(rows), "n": sum(int(row["n"]) for row in rows)},
         "experiments": [
             row | {"scores": experiment.scores.tolist()}
             for row, experiment in zip(rows, experiments, strict=True)

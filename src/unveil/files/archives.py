@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from gzip import GzipFile
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -150,7 +150,7 @@ def _opened(archive: Path) -> Generator[Generator[Member]]:
         else:
             zipped = magic[:2] == b"\x1f\x8b"
             # tarfile seeks back by a byte, for which gzip alone would decompress from the beginning
-            source = BufferedReader(cast(Any, GzipFile(fileobj=handle)), 2 * BLOCK) if zipped else handle
+            source = BufferedReader(GzipFile(fileobj=handle), 2 * BLOCK) if zipped else handle
             reader = _BoundedReader(source)
             reader.header(HEADERS)  # opening the archive reads the first member's
             with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r:") as tar:
@@ -163,7 +163,7 @@ class _BoundedReader:
     The number of reads per member's headers is bounded, too, since tarfile recurses into headers of headers.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: BufferedIOBase) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
         self._left = 0
 

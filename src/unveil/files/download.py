@@ -6,7 +6,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing, sync
@@ -16,7 +15,7 @@ BLOCK = 2**20
 TIMEOUT = 30.0  # seconds without any data
 
 
-def https(request: urllib.request.Request) -> Any:
+def https(request: urllib.request.Request) -> http.client.HTTPResponse:
     """Open an https connection.
 
     Raises:
@@ -35,7 +34,7 @@ def download(
     url: str,
     path: Path,
     sha256: str | None = None,
-    opener: Callable[[urllib.request.Request], Any] = https,
+    opener: Callable[[urllib.request.Request], http.client.HTTPResponse] = https,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
     """Download a file to `path`, unless it exists.
@@ -106,7 +105,7 @@ def verify(path: Path, sha256: str | None = None) -> None:
 def _fetch(
     url: str,
     part: Path,
-    opener: Callable[[urllib.request.Request], Any],
+    opener: Callable[[urllib.request.Request], http.client.HTTPResponse],
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
     """Complete `part`; its tag file names the version of the server's file that the data belong to."""

@@ -8,11 +8,13 @@ from typing import Any, cast
 from unveil.files.reading import reading
 
 LARGEST = 2**20
+JsonObject = dict[str, Any]
+"""A parsed JSON object; its values are Any, as the stub of `json.loads` has them, and readers check them."""
 
 
 def read_object(
-    file: Path, largest: int = LARGEST, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> dict[str, Any]:
+    file: Path, largest: int = LARGEST, hook: Callable[[list[tuple[str, object]]], object] | None = None
+) -> JsonObject:
     """Read the JSON object of a file.
 
     Args:
@@ -27,10 +29,10 @@ def read_object(
         value = json.loads(file.read_text(encoding="utf-8-sig"), object_pairs_hook=hook)
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
-    return cast(dict[str, Any], value)
+    return cast(JsonObject, value)
 
 
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object, refused if a name occurs twice, since readers differ in which value they take.
 
     Raises:

@@ -1,6 +1,6 @@
 """Pickled configs of OmegaConf as plain dicts, lists, strings and numbers, without running code."""
 
-from typing import Any, cast
+from typing import cast
 
 from unveil.files.pickles import Again, Made, Symbol
 
@@ -41,16 +41,16 @@ def repeats(symbol: Symbol) -> bool:
     return symbol in _TYPES or symbol.module.split(".")[0] == "omegaconf"
 
 
-def plain(value: object) -> Any:
+def plain(value: object) -> object:
     """The contents of a config, interpolations as written (`omegaconf_interpolation.resolved` replaces them).
 
     Raises:
         ValueError: an object that is not a node of OmegaConf.
     """
     if isinstance(value, dict):
-        return {name: plain(part) for name, part in cast(dict[Any, Any], value).items()}
+        return {name: plain(part) for name, part in cast(dict[object, object], value).items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in cast(list[Any], value)]
+        return [plain(part) for part in cast(list[object], value)]
     if isinstance(value, Made):
         return _node(value)
     if value is None or isinstance(value, str | int | float):
@@ -60,11 +60,11 @@ def plain(value: object) -> Any:
     )
 
 
-def _node(made: Made) -> Any:
+def _node(made: Made) -> object:
     state = made.state
     if made.maker.module.split(".")[0] != "omegaconf" or not isinstance(state, dict):
         raise ValueError(f"{made.maker.module[:60]}.{made.maker.name[:60]} in its config")
-    attributes = cast(dict[str, Any], state)
+    attributes = cast(dict[str, object], state)
     kind = _CONTAINERS.get(made.maker.name)
     if kind is None:
         return plain(attributes.get("_val"))

@@ -15,7 +15,7 @@ DEEPEST = 16  # depth of nested interpolations, at most
 LONGEST = 1000  # characters of an expression, at most
 LARGEST = 10**12
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
-_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {  # as in operator's stub
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -34,19 +34,20 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
 }
 
 
-def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+def resolved(config: Mapping[str, object]) -> dict[str, object]:
     """Replace the interpolations of a config by their values."""
 
-    def walk(value: object, path: tuple[str, ...]) -> Any:
+    def walk(value: object, path: tuple[str, ...]) -> object:
         if isinstance(value, dict):
             return {
-                name: walk(part, (*path, str(name))) for name, part in cast(dict[Any, Any], value).items()
+                name: walk(part, (*path, str(name)))
+                for name, part in cast(dict[object, object], value).items()
             }
         if isinstance(value, list):
-            return [walk(part, (*path, str(i))) for i, part in enumerate(cast(list[Any], value))]
+            return [walk(part, (*path, str(i))) for i, part in enumerate(cast(list[object], value))]
         return _value(config, value, path[:-1], 0) if isinstance(value, str) else value
 
-    return walk(dict(config), ())
+    return {name: walk(part, (str(name),)) for name, part in config.items()}
 
 
 def arithmetic(text: str) -> int | float | bool | None:
@@ -65,7 +66,7 @@ def arithmetic(text: str) -> int | float | bool | None:
         raise ValueError(f"{text[:60]!r} is no arithmetic") from error
 
 
-def _number(node: ast.AST) -> Any:
+def _number(node: ast.AST) -> int | float | bool | None:
     match node:
         case ast.Constant(value=bool() | int() | float() | None as value):
             result = value
@@ -90,7 +91,7 @@ def _number(node: ast.AST) -> Any:
     return result
 
 
-def _value(config: Mapping[str, Any], text: str, parent: tuple[str, ...], depth: int) -> Any:
+def _value(config: Mapping[str, object], text: str, parent: tuple[str, ...], depth: int) -> object:
     """A text with its interpolations replaced; unchanged if one of them cannot be resolved."""
     if depth > DEEPEST or "${" not in text:
         return text
@@ -113,7 +114,7 @@ def _value(config: Mapping[str, Any], text: str, parent: tuple[str, ...], depth:
     return text
 
 
-def _named(config: Mapping[str, Any], inside: str, parent: tuple[str, ...], depth: int) -> Any:
+def _named(config: Mapping[str, object], inside: str, parent: tuple[str, ...], depth: int) -> object:
     """The value of `${inside}`.
 
     Args:
@@ -133,12 +134,12 @@ def _named(config: Mapping[str, Any], inside: str, parent: tuple[str, ...], dept
     name = inside.strip()
     dots = len(name) - len(name.lstrip("."))
     path = (*parent[: len(parent) - dots + 1], *_split(name[dots:])) if dots else tuple(_split(name))
-    value: Any = config
+    value: object = config
     for part in path:
         value = (
-            cast(list[Any], value)[int(part)]
+            cast(list[object], value)[int(part)]
             if isinstance(value, list)
-            else cast(dict[str, Any], value)[part]
+            else cast(dict[str, object], value)[part]
         )
     if isinstance(value, str) and "${" in value:
         value = _value(config, value, path[:-1], depth + 1)

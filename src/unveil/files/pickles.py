@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
-from typing import Any, cast
+from typing import IO, cast
 
 MOST_OPERATIONS = 100_000
 DEEPEST = 16
@@ -42,15 +42,15 @@ class Made:
     """Stands for the result of `maker(*arguments)`, with the state that would then be set on it."""
 
     maker: Symbol
-    arguments: tuple[Any, ...]
-    state: Any = None
+    arguments: tuple[object, ...]
+    state: object = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stored:
     """A reference to data outside the pickle, such as the storage of a tensor."""
 
-    identity: Any
+    identity: object
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def read_pickle(
     repeats: Callable[[Symbol], bool] = nothing,
     operations: int = MOST_OPERATIONS,
     deepest: int = DEEPEST,
-) -> Any:
+) -> object:
     """Read the pickle at the file's position, and leave the position behind it.
 
     Args:
@@ -120,17 +120,18 @@ class _Machine:
     repeats: Callable[[Symbol], bool]
     operations: int
     deepest: int
-    stack: list[Any] = field(default_factory=list)
+    stack: list[object] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
-    memo: dict[int, Any] = field(default_factory=dict)
+    memo: dict[object, object] = field(default_factory=dict)
     depths: dict[int, int] = field(default_factory=dict)  # depth of each container, by its id
-    alive: list[Any] = field(default_factory=list)  # keeps containers alive, so that no id is reused
+    alive: list[object] = field(default_factory=list)  # keeps containers alive, so that no id is reused
 
-    def run(self, file: BufferedReader | BytesIO) -> Any:
-        for count, (operation, operand, _) in enumerate(pickletools.genops(cast(Any, _BoundedReader(file)))):
+    def run(self, file: BufferedReader | BytesIO) -> object:
+        source = cast(IO[bytes], _BoundedReader(file))  # `genops` reads only what it has
+        for count, (operation, argument, _) in enumerate(pickletools.genops(source)):
             if count >= self.operations:
                 raise ValueError(f"more than {self.operations:,} operations")
-            name, argument = operation.name, cast(Any, operand)
+            name = operation.name
             match name:
                 case "PROTO" | "FRAME":
                     pass
@@ -168,7 +169,7 @@ class _Machine:
                 case "BINGET" | "LONG_BINGET":
                     self.stack.append(self.recalled(argument))
                 case "GLOBAL":
-                    self.name(*argument.split(" ", 1))
+                    self.name(*str(argument).split(" ", 1))
                 case "STACK_GLOBAL":
                     symbol, module = self.pop(), self.pop()
                     self.name(module, symbol)
@@ -183,17 +184,17 @@ class _Machine:
                     raise ValueError(f"the operation {name}, which plain data do not need")
         raise ValueError("it has no end")
 
-    def top(self) -> Any:
+    def top(self) -> object:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise ValueError("it takes from an empty stack")
         return self.stack[-1]
 
-    def pop(self) -> Any:
+    def pop(self) -> object:
         value = self.top()
         self.stack.pop()
         return value
 
-    def above_mark(self) -> list[Any]:
+    def above_mark(self) -> list[object]:
         if not self.marks:
             raise ValueError("it takes from an empty stack")
         mark = self.marks.pop()
@@ -201,36 +202,36 @@ class _Machine:
         del self.stack[mark:]
         return values
 
-    def result(self) -> Any:
+    def result(self) -> object:
         if len(self.stack) != 1 or self.marks:
             raise ValueError("it leaves more or less than one value")
         return self.stack[0]
 
-    def deepen(self, container: object, parts: list[Any]) -> None:
+    def deepen(self, container: object, parts: list[object]) -> None:
         depth = 1 + max((self.depths.get(id(part), 0) for part in parts), default=0)
         if depth > self.deepest:
             raise ValueError(f"nested more than {self.deepest} deep")
         self.alive.append(container)
         self.depths[id(container)] = max(depth, self.depths.get(id(container), 0))
 
-    def hold(self, container: object, parts: list[Any]) -> None:
+    def hold(self, container: object, parts: list[object]) -> None:
         self.deepen(container, parts)
         self.stack.append(container)
 
-    def wrap(self, parts: list[Any]) -> None:
+    def wrap(self, parts: list[object]) -> None:
         if parts:
             self.hold(tuple(parts), parts)
         else:
             self.stack.append(())
 
-    def extend(self, parts: list[Any]) -> None:
+    def extend(self, parts: list[object]) -> None:
         target = self.top()
         if not isinstance(target, list):
             raise ValueError("it appends to what is no list")
         self.deepen(target, parts)
         target.extend(parts)
 
-    def update(self, pairs: list[Any]) -> None:
+    def update(self, pairs: list[object]) -> None:
         target, keys, values = self.top(), pairs[::2], pairs[1::2]
         if not isinstance(target, dict) or len(keys) != len(values):
             raise ValueError("it sets items of what is no dict")
@@ -239,7 +240,7 @@ class _Machine:
         self.deepen(target, values)
         target.update(zip(keys, values, strict=True))
 
-    def recalled(self, index: int) -> Any:
+    def recalled(self, index: object) -> object:
         if index not in self.memo:
             raise ValueError("it recalls what it never stored")
         value = self.memo[index]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -66,13 +65,15 @@ def write_video(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 60
         raise ValueError(f"{path} must end in {' or '.join(video_suffixes())}")
     if path.suffix == ".gif":
         return write_gif(path, frames, milliseconds)
-    settings: dict[str, Any] = {
-        "plugin": "FFMPEG",
-        "fps": 1000 / milliseconds,
-        "macro_block_size": 2,
-        "output_params": ["-metadata", f"comment={MADE}"],
-    }
-    encoded = iio.imwrite("<bytes>", np.stack(frames), extension=".mp4", **settings)
+    encoded = iio.imwrite(
+        "<bytes>",
+        np.stack(frames),
+        extension=".mp4",
+        plugin="FFMPEG",
+        fps=1000 / milliseconds,
+        macro_block_size=2,
+        output_params=["-metadata", f"comment={MADE}"],
+    )
     assert isinstance(encoded, bytes)
     with output(path) as partial:
         partial.write_bytes(encoded)

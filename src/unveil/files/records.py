@@ -21,7 +21,7 @@ UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 class Record(NamedTuple):
     """A value of a file, and its position in words, for messages."""
 
-    value: Any
+    value: Any  # as `json.loads` returns it, or a text
     place: str
 
 
@@ -61,7 +61,7 @@ def records(file: Path, encoding: str = "utf-8") -> Iterator[Record]:
         value = _whole(text)
         if isinstance(value, list) and (name.endswith(".json") or (value and isinstance(value[0], dict))):
             del text
-            for number, item in enumerate(cast(list[Any], value), 1):
+            for number, item in enumerate(cast(list[object], value), 1):
                 yield Record(item, f"{file}, item {number}")
             return
         if isinstance(value, dict) and name.endswith(".json"):
@@ -76,7 +76,7 @@ def records(file: Path, encoding: str = "utf-8") -> Iterator[Record]:
             yield Record(value, f"{file}, line {number}")
 
 
-def _whole(text: str) -> Any:
+def _whole(text: str) -> object:
     """Parse the whole text as JSON; None if it is not JSON."""
     try:
         return json.loads(text)
@@ -157,7 +157,7 @@ def _decoded(file: Path, raw: bytes, encoding: str, start: int = 0) -> str:
 
 def _rows(file: Path) -> Iterator[Record]:
     try:
-        parquet: Any = import_module("pyarrow.parquet")
+        parquet: object = import_module("pyarrow.parquet")
     except ImportError as error:
         raise UnveilError(
             f"{file}: Parquet needs the package pyarrow: pip install pyarrow; or write the file as jsonl"

@@ -6,14 +6,13 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from unveil.files.digest import digest
-from unveil.files.json_objects import without_repeats
+from unveil.files.json_objects import JsonObject, without_repeats
 from unveil.files.reading import reading
 
 LARGEST_HEADER = 64 * 2**20
@@ -71,7 +70,7 @@ def header(file: Path) -> dict[str, Stored]:
     return {name: (str(entry["dtype"]), tuple(entry["shape"])) for name, entry in entries.items()}
 
 
-def read_header(file: Path) -> tuple[dict[str, dict[str, Any]], int]:
+def read_header(file: Path) -> tuple[dict[str, JsonObject], int]:
     """The JSON header of a file, by tensor name, and the offset of the data behind it.
 
     Raises:

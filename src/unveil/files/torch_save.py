@@ -47,14 +47,14 @@ class Form:
 
     knows: Callable[[Symbol], bool]
     repeats: Callable[[Symbol], bool]
-    plain: Callable[[Any], Any]
+    plain: Callable[[object], object]
     largest: int
     operations: int
     deepest: int
     zipped: bool = True
 
 
-def read_torch(file: Path, form: Form | None = None) -> Any:
+def read_torch(file: Path, form: Form | None = None) -> Any:  # of what a pickle holds
     """Read the saved object, with its tensors on the CPU, where they may share memory.
 
     Args:
@@ -80,7 +80,7 @@ def _knows(symbol: Symbol) -> bool:
     return symbol in _STORAGES or symbol in (_TENSOR, ORDERED_DICT)
 
 
-def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
+def _zipped(handle: BufferedReader, size: int, form: Form | None) -> object:
     with zipfile.ZipFile(handle) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if len(members) != len(archive.infolist()):
@@ -112,7 +112,7 @@ def _zipped(handle: BufferedReader, size: int, form: Form | None) -> Any:
         return _resolved(tree if form is None else form.plain(tree), _once(storage))
 
 
-def _tree(data: BufferedReader | BytesIO, form: Form | None) -> Any:
+def _tree(data: BufferedReader | BytesIO, form: Form | None) -> object:
     if form is None:
         return read_pickle(data, _knows)
     return read_pickle(
@@ -120,7 +120,7 @@ def _tree(data: BufferedReader | BytesIO, form: Form | None) -> Any:
     )
 
 
-def _plain(handle: BufferedReader, size: int, form: Form | None) -> Any:
+def _plain(handle: BufferedReader, size: int, form: Form | None) -> object:
     if read_pickle(handle, _knows) != _MAGIC:
         raise ValueError("not a file of torch.save")
     protocol, system = read_pickle(handle, _knows), read_pickle(handle, _knows)
@@ -184,7 +184,7 @@ def _visit(value: object, storage: Storage) -> None:
         storage(*_layout(value)[:3])
 
 
-def _resolved(value: object, storage: Storage) -> Any:
+def _resolved(value: object, storage: Storage) -> object:
     if isinstance(value, dict):
         return {key: _resolved(part, storage) for key, part in value.items()}
     if isinstance(value, list):
@@ -232,7 +232,8 @@ def _layout(made: Made) -> _Layout:
         or len(shape) > 8
     ):
         raise ValueError("a tensor whose shape makes no sense")
-    if not all(type(n) is int and 0 <= n <= LARGEST for n in (count, offset, *shape, *strides)):
+    numbers = (count, offset, *shape, *strides)
+    if not isinstance(offset, int) or not all(type(n) is int and 0 <= n <= LARGEST for n in numbers):
         raise ValueError("a tensor whose shape makes no sense, or is too large")
     return _Layout(key, _STORAGES[kind], count, offset, shape, strides)
 

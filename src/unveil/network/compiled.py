@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,18 +14,18 @@ class Measured:
     used. Torch keeps at most 8 compilations of one function.
     """
 
-    def __init__(self, run: Callable[..., Any], repeats: int = 5) -> None:
+    def __init__(self, run: Callable[..., object], repeats: int = 5) -> None:
         self.run, self.repeats = run, repeats
-        self.chosen: dict[object, Callable[..., Any]] = {}
+        self.chosen: dict[object, Callable[..., object]] = {}
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: Tensor) -> object:
         key = torch.is_grad_enabled(), *((x.shape, x.dtype, x.device) for x in inputs)
         if key not in self.chosen:
             self.chosen[key] = faster(self.run, inputs, self.repeats)
         return self.chosen[key](*inputs)
 
 
-def faster(run: Callable[..., Any], inputs: tuple[Tensor, ...], repeats: int = 5) -> Callable[..., Any]:
+def faster(run: Callable[..., object], inputs: tuple[Tensor, ...], repeats: int = 5) -> Callable[..., object]:
     """`run` or its compilation for exactly these shapes, by the shortest of `repeats` alternating calls."""
     compiled = torch.compile(run, dynamic=False)
     try:

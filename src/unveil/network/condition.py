@@ -1,8 +1,8 @@
 """The condition of a network: all inputs besides x_t and t."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass, fields, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -76,10 +76,10 @@ class Condition:
         return self._map(lambda value: value[rows])
 
     def _map(self, change: Callable[..., Tensor]) -> "Condition":
-        return Condition(**{field.name: _mapped(change, getattr(self, field.name)) for field in fields(self)})
+        return replace(self, **{it.name: _mapped(change, getattr(self, it.name)) for it in fields(self)})
 
     def _paired(self, name: str, other: "Condition", change: Callable[..., Tensor]) -> "Condition":
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if (mine is None) != (theirs is None):
@@ -88,10 +88,10 @@ class Condition:
                     f"Condition.{name}: {lacking} condition lacks {field.name}; use a null value in it"
                 )
             values[field.name] = _mapped(change, mine, theirs)
-        return Condition(**values)
+        return replace(self, **values)
 
 
-def _mapped(change: Callable[..., Tensor], *values: object) -> Any:
+def _mapped(change: Callable[..., Tensor], *values: object) -> object:
     """`change` of tensors, or of the corresponding parts of tuples; anything else stays as it is."""
     first = values[0]
     if isinstance(first, tuple):

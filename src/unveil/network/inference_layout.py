@@ -9,7 +9,6 @@ import copy
 from collections.abc import Callable, Mapping
 from itertools import chain
 from operator import attrgetter
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +79,7 @@ class Watch:
         self._numbers = [torch.cat(p) for p in self._probes]
         self._seen = True
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Watch":
+    def __deepcopy__(self, memo: dict[int, object]) -> "Watch":
         return Watch(copy.deepcopy(self.network, memo))
 
     def __reduce__(self) -> tuple[type["Watch"], tuple[nn.Module]]:
@@ -110,16 +109,16 @@ def share_names(fast: nn.Module) -> None:
     fast.register_load_state_dict_pre_hook(_loaded)
 
 
-def _saved(fast: nn.Module, state: dict[str, Any], prefix: str, metadata: object) -> None:
+def _saved(fast: nn.Module, state: dict[str, object], prefix: str, metadata: object) -> None:
     _renamed(state, prefix + "plain.", lambda name: prefix + name)
 
 
-def _loaded(fast: nn.Module, state: dict[str, Any], prefix: str, *rest: object) -> None:
+def _loaded(fast: nn.Module, state: dict[str, object], prefix: str, *rest: object) -> None:
     own = fast.get_submodule("plain").state_dict().keys()
     _renamed(state, prefix, lambda name: f"{prefix}plain.{name}" if name in own else prefix + name)
 
 
-def _renamed(state: dict[str, Any], prefix: str, name: Callable[[str], str]) -> None:
+def _renamed(state: dict[str, object], prefix: str, name: Callable[[str], str]) -> None:
     """Rename the entries whose names begin with the prefix, in place and in order."""
     items = list(state.items())
     state.clear()

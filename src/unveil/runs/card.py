@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.flags import flat, modern
 from unveil.runs.training import as_json
 
@@ -36,7 +36,7 @@ def flag(name: str, value: object) -> str:
     return f" --{'' if value else 'no-'}{name}" if isinstance(value, bool) else f" --{name} {value}"
 
 
-def flags_of(described: dict[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
+def flags_of(described: JsonObject, presets: Mapping[str, object]) -> dict[str, object]:
     """The fields of a run that differ from its preset."""
     preset, described = as_json(flat(presets[described["preset"]])), modern(described)
     aside = {*PRIVATE, "preset", "maze", "dataset", "seed", "bfloat16"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 
@@ -191,7 +191,7 @@ def with_weights(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], de
     model.to(device).eval()
 
 
-def check_free(out: Path, described: dict[str, Any]) -> None:
+def check_free(out: Path, described: Mapping[str, object]) -> None:
     """Refuse a folder that holds anything but the run that `described` describes.
 
     Raises:
@@ -209,9 +209,9 @@ def check_free(out: Path, described: dict[str, Any]) -> None:
 def write_converted(
     out: Path,
     name: str,
-    described: dict[str, Any],
+    described: Mapping[str, object],
     models: Mapping[str, torch.nn.Module],
-    state: dict[str, Any],
+    state: Mapping[str, object],
 ) -> None:
     """Write converted models as a run folder: a checkpoint, and config.json.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.files.reading import reading
 
 
@@ -24,8 +24,8 @@ def _config_file(folder: Path) -> Path:
 
 
 def read_config(
-    folder: Path, recipe: str | tuple[str, ...], check: Callable[[Mapping[str, Any]], None]
-) -> dict[str, Any]:
+    folder: Path, recipe: str | tuple[str, ...], check: Callable[[JsonObject], None]
+) -> JsonObject:
     """Read config.json of packaged weights, or of the run that a checkpoint belongs to.
 
     Args:
@@ -49,7 +49,7 @@ def read_config(
         return config
 
 
-def check_whole_numbers(config: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def check_whole_numbers(config: JsonObject, names: tuple[str, ...]) -> None:
     """Refuse fields that are not whole numbers between 1 and 99,999.
 
     Raises:

@@ -118,6 +118,7 @@ PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip
 """Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 
 Config = TypeVar("Config")
+Value = TypeVar("Value")
 RENAMED = {  # old name of a field of config.json -> its name today
     "n_train_steps": "steps",
     "gradient_accumulate_every": "accumulate",
@@ -128,9 +129,9 @@ RENAMED = {  # old name of a field of config.json -> its name today
 }
 
 
-def flat(config: Any) -> dict[str, Any]:
+def flat(config: Any) -> dict[str, Any]:  # `fields` takes typeshed's private type; `getattr` returns Any
     """All fields of a config by name, including those of embedded settings, as in config.json and records."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for field in fields(config):
         value = getattr(config, field.name)
         values |= flat(value) if is_dataclass(value) else {field.name: value}
@@ -162,6 +163,6 @@ def changed(config: Config, **values: object) -> Config:
     return replace(cast(Any, config), **own)
 
 
-def modern(described: Mapping[str, Any]) -> dict[str, Any]:
+def modern(described: Mapping[str, Value]) -> dict[str, Value]:
     """The contents of config.json, with old names of fields replaced."""
     return {RENAMED.get(name, name): value for name, value in described.items()}

@@ -6,7 +6,6 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 PACKAGES = (
     *("torch", "numpy", "safetensors", "mujoco", "gymnasium", "gym-pusht", "pymunk"),
@@ -58,7 +57,7 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def machine(device: str = "cpu") -> dict[str, Any]:
+def machine(device: str = "cpu") -> dict[str, object]:
     """Name of the device (`find_device` resolves "auto"), number of threads, and versions of this process."""
     import torch
 

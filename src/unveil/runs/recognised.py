@@ -38,6 +38,6 @@ class Recognised(NamedTuple):
         convert: (folder to write, settings) -> a description of what was written, for people.
     """
 
-    load: Callable[..., Any]
+    load: Callable[..., Any]  # settings and result are of each application's own types
     inspect: Callable[[Reading], str]
     convert: Callable[[Path, Reading], str]

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, check_output, output, replacing
 from unveil.runs.flags import flat
 
 
-def finite(value: object) -> Any:
+def finite(value: object) -> object:
     """Replace infinite numbers and NaN, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
@@ -36,13 +35,13 @@ def check_json(target: str | None) -> None:
     check_output(Path(target))
 
 
-def write_json(target: str | None, result: dict[str, Any]) -> None:
+def write_json(target: str | None, result: Mapping[str, object]) -> None:
     """Write a result as JSON to a file, to standard output for "-", or nowhere for None."""
     if target is not None:
         write(target, _as_json(result))
 
 
-def _as_json(record: Mapping[str, Any]) -> str:
+def _as_json(record: Mapping[str, object]) -> str:
     return json.dumps(finite({**record, "origin": MADE}), indent=1, default=str, allow_nan=False) + "\n"
 
 
@@ -56,8 +55,8 @@ def write(target: str, text: str) -> None:
 
 
 def record_of(
-    recipe: str, config: object, result: Mapping[str, Any], seconds: float | None = None
-) -> dict[str, Any]:
+    recipe: str, config: object, result: Mapping[str, object], seconds: float | None = None
+) -> dict[str, object]:
     """The record of a result, of the same form for every verb and benchmark.
 
     Args:
@@ -76,10 +75,11 @@ def record_of(
         "config": settings,
         "seeds": [settings.get("seed")],
     }
-    return {**described, "commit": commit(), **machine(settings.get("device", "cpu")), "seconds": seconds}
+    device = str(settings.get("device", "cpu"))
+    return {**described, "commit": commit(), **machine(device), "seconds": seconds}
 
 
-def write_record(run: Path, described: Mapping[str, Any], seconds: float) -> None:
+def write_record(run: Path, described: Mapping[str, object], seconds: float) -> None:
     """Write record.json of a run folder: the record of its last training."""
     target = run / "record.json"
     record = record_of(f"train {described['recipe']}", described, {"checkpoint": str(run)}, seconds)

@@ -6,9 +6,9 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.files.reading import reading
 from unveil.runs.flags import RunFlags, flat, modern
 
@@ -87,7 +87,7 @@ def _check_names(run: Path) -> None:
             )
 
 
-def write_config(run: Path, described: dict[str, Any], defaults: object, resume: bool) -> str:
+def write_config(run: Path, described: dict[str, object], defaults: object, resume: bool) -> str:
     """Write config.json, unless the run has begun with another one.
 
     If `described` has `new_data`, sizes of the data (`DATA`) may differ; `data_before` of config.json then
@@ -122,7 +122,7 @@ def write_config(run: Path, described: dict[str, Any], defaults: object, resume:
     return remark
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> JsonObject:
     if not file.is_file():
         return {}
     with reading(file, "cannot be read", "; copy the run again, or give another `out`"):
@@ -132,7 +132,7 @@ def _read(file: Path) -> dict[str, Any]:
     return modern(before)
 
 
-def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+def _check_kind(run: Path, before: Mapping[str, object], described: Mapping[str, object]) -> None:
     """Refuse a run of another recipe, or one that was converted from another program's checkpoint."""
     recipe, origin = before.get("recipe", described["recipe"]), before.get("origin", "unveil")
     if origin != "unveil":
@@ -152,7 +152,7 @@ def _check_kind(run: Path, before: Mapping[str, Any], described: Mapping[str, An
 
 
 def _changed(
-    run: Path, before: Mapping[str, Any], described: Mapping[str, Any], defaults: object
+    run: Path, before: Mapping[str, object], described: Mapping[str, object], defaults: object
 ) -> list[str]:
     """Names of the sizes of data that differ and may.
 
@@ -204,7 +204,7 @@ def _changed(
     return different
 
 
-def _numbers(names: list[str], described: Mapping[str, Any]) -> str:
+def _numbers(names: list[str], described: Mapping[str, object]) -> str:
     return ", ".join(
         f"{len(v) if isinstance(v := described[name], list) else v} {DATA[name]}" for name in names
     )

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Literal
 
 SinkName = Literal["none", "tensorboard", "trackio", "wandb"]
 Write = Callable[[Mapping[str, float | int]], None]
 
 
 @contextmanager
-def sink(name: SinkName, run: Path, config: Mapping[str, Any]) -> Generator[Write]:
+def sink(name: SinkName, run: Path, config: Mapping[str, object]) -> Generator[Write]:
     """Yield a function that sends records of metrics.jsonl to a tracker, which is closed at the end.
 
     A resumed run continues in the same place: TensorBoard's folder is tensorboard/ of the run folder; the run
@@ -65,7 +66,7 @@ def identity(run: Path) -> str:
     return file.read_text()
 
 
-def needed(package: str) -> Any:
+def needed(package: str) -> ModuleType:
     """Import the package of a tracker.
 
     Raises:

@@ -1,7 +1,6 @@
 """Statistics of results, with confidence intervals."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -44,7 +43,7 @@ def interquartile_mean(values: Float[np.ndarray, "*N"], axis: int = -1) -> Float
 
 
 def bootstrap_ci95(
-    values: Float[np.ndarray, " N"], statistic: Callable[..., Any], seed: int = 0
+    values: Float[np.ndarray, " N"], statistic: Callable[..., object], seed: int = 0
 ) -> tuple[float, float]:
     """Percentiles 2.5 and 97.5 of `statistic(values, axis=-1)` over 2000 resamples; NaN for one value."""
     if len(values) < 2:

@@ -3,8 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
+
+Metrics = Mapping[str, int | float | None]
 LAST_BYTES = 100_000
 COLUMNS = (
     ("score_mean", "score", ".1f"),
@@ -21,13 +23,13 @@ COLUMNS = (
 )
 
 
-def _cell(metrics: Mapping[str, Any], key: str, form: str) -> str:
-    if metrics.get(key) is None:
+def _cell(metrics: Metrics, key: str, form: str) -> str:
+    if (value := metrics.get(key)) is None:
         return "-"
     interval = metrics.get(key.replace("_mean", "_ci95")) if key in ("score_mean", "return_mean") else None
-    if key == "score_mean" and abs(metrics[key]) <= 1.0:  # a fraction, as for PushT
+    if key == "score_mean" and abs(value) <= 1.0:  # a fraction, as for PushT
         form = ".3f"
-    return f"{metrics[key]:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
+    return f"{value:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -43,7 +45,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
+def score_rows(named: Mapping[str, Metrics]) -> str:
     """A table with one row per planner or reference, and every column that one of them has."""
     columns = [c for c in COLUMNS if any(metrics.get(c[0]) is not None for metrics in named.values())]
     rows = [
@@ -52,19 +54,19 @@ def score_rows(named: Mapping[str, Mapping[str, Any]]) -> str:
     return text_table(["", *(title for _, title, _ in columns)], rows)
 
 
-def metrics_table(result: Mapping[str, Any]) -> str:
+def metrics_table(protocol: str, metrics: Metrics, reference: Mapping[str, Metrics]) -> str:
     """The table of an evaluation: its scores beside those of references, then its other metrics."""
-    named = {"unveil": result["metrics"], **result.get("reference", {})}
+    named = {"unveil": metrics, **reference}
     shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95"}
     others = [
         f"{name:<26} {value:.4g}"
-        for name, value in result["metrics"].items()
+        for name, value in metrics.items()
         if name not in shown and value is not None
     ]
-    return f"{result['protocol']}\n\n{score_rows(named)}\n\n" + "\n".join(others)
+    return f"{protocol}\n\n{score_rows(named)}\n\n" + "\n".join(others)
 
 
-def last_record(log: Path) -> dict[str, Any]:
+def last_record(log: Path) -> JsonObject:
     """The last complete record of a metrics file, whose last line may be truncated."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LAST_BYTES))

@@ -7,7 +7,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +24,7 @@ class Task(NamedTuple):
 
     Args:
         model: model that is trained.
-        draw: generator -> batch.
+        draw: generator -> batch, of the task's own type.
         loss: (model, batch) -> loss and numbers to record.
         config: further contents of config.json that the use of the weights needs.
         memory: as in `train`.
@@ -35,15 +37,13 @@ class Task(NamedTuple):
     """
 
     model: torch.nn.Module
-    draw: Callable[[torch.Generator], Any]
-    loss: Callable[[torch.nn.Module, Any], tuple[torch.Tensor, Mapping[str, float]]]
-    config: Mapping[str, Any]
+    draw: Callable[[torch.Generator], object]
+    loss: Callable[..., tuple[torch.Tensor, Mapping[str, float]]]
+    config: Mapping[str, object]
     memory: Mapping[str, torch.Tensor] | None = None
-    draws: Callable[[int], Callable[[torch.Generator], Any]] | None = None
+    draws: Callable[[int], Callable[[torch.Generator], object]] | None = None
     size: int = 0
-    counted: tuple[torch.nn.Module, Callable[[Any, Any], tuple[torch.Tensor, Mapping[str, float]]]] | None = (
-        None
-    )
+    counted: tuple[torch.nn.Module, Callable[..., tuple[torch.Tensor, Mapping[str, float]]]] | None = None
     lower: str = ""
     accumulate: str = "accumulate"
 
@@ -77,7 +77,7 @@ def training_of(flags: RunFlags) -> Training:
 
     called = {"betas": "adam_betas", "ema": "ema_decay"}
     names = [field.name for field in fields(Training) if field.name != "log_every"]
-    settings: dict[str, Any] = {name: getattr(flags, called.get(name, name)) for name in names}
+    settings = {name: getattr(flags, called.get(name, name)) for name in names}
     return Training(**settings, log_every=min(100, flags.steps))
 
 
@@ -86,7 +86,7 @@ def run_task(
     flags: RunFlags,
     device: torch.device,
     run: Path,
-    described: dict[str, Any],
+    described: dict[str, object],
     defaults: object,
     progress: Progress,
     on_sample: Callable[[int, dict[str, torch.Tensor]], None] | None = None,
@@ -222,7 +222,7 @@ def check_memory(task: Task, training: Training, free: int | None) -> None:
     )
 
 
-def as_json(described: Mapping[str, Any]) -> dict[str, Any]:
+def as_json(described: Mapping[str, object]) -> JsonObject:
     """The contents as JSON returns them: paths as text, tuples as lists."""
     import json
 

@@ -31,17 +31,17 @@ class Verb:
         aliases: flag -> the flag or the words that replace it, as "--no-samples": "--sample-every -1".
     """
 
-    presets: Mapping[str, Any]
+    presets: Mapping[str, object]
     does: str
     about: str
     common: str = ""
-    fit: Callable[[Any, Given], Any] = lambda config, _: config
+    fit: Callable[..., object] = lambda config, _: config
     settle: str = ""
     after: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def config(self) -> Any:
+    def config(self) -> object:
         """The default preset."""
         return self.presets["default"]
 
@@ -53,7 +53,7 @@ class Verb:
         return "unveil " + self.after.format(**(values | {"run": quote(str(run))}))
 
 
-def wired(address: str) -> Callable[..., Any]:
+def wired(address: str) -> Callable[..., Any]:  # what it returns, only the address says
     """Import the object at "module:name" below `unveil`."""
     module, name = address.split(":")
     return getattr(import_module(f"unveil.{module}"), name)

@@ -1,7 +1,6 @@
 """Steps towards noise, for times that also increase."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -25,8 +24,8 @@ class Renoise:
     schedule: Schedule
 
     def step(
-        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: Any, generator: Noise
-    ) -> tuple[Tensor, Any]:
+        self, denoise: GaussianDenoise, x_t: Tensor, t: Tensor, s: Tensor, carry: object, generator: Noise
+    ) -> tuple[Tensor, object]:
         if float(s) <= float(t):
             return self.solver.step(denoise, x_t, t, s, carry, generator)
         ratio = self.schedule.alpha(s) / self.schedule.alpha(t)

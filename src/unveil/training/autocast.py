@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-Draw = Callable[[torch.Generator], Any]
-BatchLoss = Callable[[nn.Module, Any], tuple[Tensor, Mapping[str, float]]]
+Batch = TypeVar("Batch")
+Draw = Callable[[torch.Generator], Batch]
+BatchLoss = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, float]]]
 
 GAIN = 1.1  # smallest speed-up for which bfloat16 is used
 
@@ -28,8 +29,8 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def faster_in_bfloat16(
     model: nn.Module,
-    draw: Draw,
-    loss: BatchLoss,
+    draw: Draw[Batch],
+    loss: BatchLoss[Batch],
     device: torch.device,
     memory: Mapping[str, Tensor] | None = None,
     turns: int = 5,
@@ -69,7 +70,7 @@ def faster_in_bfloat16(
 
 
 def _faster(
-    model: nn.Module, batch: object, loss: BatchLoss, device: torch.device, turns: int, seconds: float
+    model: nn.Module, batch: Batch, loss: BatchLoss[Batch], device: torch.device, turns: int, seconds: float
 ) -> bool:
     best, began = {False: math.inf, True: math.inf}, perf_counter()
     for turn in range(turns):
@@ -84,7 +85,7 @@ def _faster(
 
 
 def _turn(
-    model: nn.Module, loss: BatchLoss, batch: object, device: torch.device, bfloat16: bool
+    model: nn.Module, loss: BatchLoss[Batch], batch: Batch, device: torch.device, bfloat16: bool
 ) -> tuple[float, bool]:
     """Seconds of one loss and its gradient, and whether the gradient is finite."""
     model.zero_grad(set_to_none=True)

@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -27,7 +26,7 @@ from unveil.files.safetensors import NOT_NEEDED, header, read_tensors
 
 
 def save_checkpoint(
-    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, object]
 ) -> None:
     """Write a checkpoint completely or not at all.
 

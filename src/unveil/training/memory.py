@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unveil.training.autocast import BatchLoss, Draw
+from unveil.training.autocast import Batch, BatchLoss, Draw
 
 DRAWN = 64 * 2**20  # bytes of the largest batch that is drawn for counting
 # factor on the counted bytes, for the allocator's reserve and copies in libraries; measured, see docs/log.md
@@ -21,8 +21,8 @@ BACKWARD = 3
 
 def step_bytes(
     model: nn.Module,
-    draws: Callable[[int], Draw],
-    loss: BatchLoss,
+    draws: Callable[[int], Draw[Batch]],
+    loss: BatchLoss[Batch],
     size: int,
     *,
     memory: Mapping[str, Tensor] | None = None,
@@ -74,7 +74,7 @@ def training_bytes(model: nn.Module, step: int) -> int:
 
 def without_numbers(model: nn.Module) -> nn.Module:
     """A copy of the model whose parameters and buffers are on the `meta` device, in training mode."""
-    memo: dict[int, Any] = {}
+    memo: dict[int, object] = {}
     for value in (*model.parameters(), *model.buffers()):
         empty = torch.empty_like(value, device="meta")
         memo[id(value)] = (
@@ -100,7 +100,7 @@ def _batch_bytes(batch: object) -> int:
     )
 
 
-def _counted(empty: nn.Module, batch: object, loss: BatchLoss, bfloat16: bool) -> int:
+def _counted(empty: nn.Module, batch: Batch, loss: BatchLoss[Batch], bfloat16: bool) -> int:
     with counting(*empty.parameters(), *empty.buffers()) as live:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             value, _ = loss(empty, batch)
@@ -126,13 +126,13 @@ class _Live(TorchDispatchMode):
     def __init__(self, there: Iterable[Tensor]) -> None:
         super().__init__()
         self.now = self.peak = self.largest = 0
-        self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._known.update((value.untyped_storage(), 0) for value in there)
         self._all: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> object:  # Any: torch's stub has none, since an operation takes and returns anything
         options = dict(kwargs or {})
         packet = func.overloadpacket
         if packet is torch.ops.aten._local_scalar_dense and args[0].is_meta:

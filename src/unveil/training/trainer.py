@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.reading import reading
 from unveil.files.safetensors import read_tensors
-from unveil.training.autocast import BatchLoss, Draw, faster_in_bfloat16, has_bfloat16
+from unveil.training.autocast import Batch, BatchLoss, Draw, faster_in_bfloat16, has_bfloat16
 from unveil.training.checkpoint import (
     latest_checkpoint,
     pack_optimizer,
@@ -94,8 +94,8 @@ class Training:
 
 def train(
     model: nn.Module,
-    draw: Draw,
-    loss: BatchLoss,
+    draw: Draw[Batch],
+    loss: BatchLoss[Batch],
     training: Training,
     run: Path,
     *,
@@ -203,8 +203,8 @@ class _Clock:
 
 def _begin(
     model: nn.Module,
-    draw: Draw,
-    loss: BatchLoss,
+    draw: Draw[Batch],
+    loss: BatchLoss[Batch],
     training: Training,
     run: Path,
     group: Group,
@@ -240,7 +240,9 @@ def _begin(
     return state
 
 
-def _step(state: _State, draw: Draw, loss: BatchLoss, training: Training, run: Path, group: Group) -> None:
+def _step(
+    state: _State, draw: Draw[Batch], loss: BatchLoss[Batch], training: Training, run: Path, group: Group
+) -> None:
     """Take one optimizer step, unless its loss or gradient is not finite, and add its numbers to the sums."""
     for options in state.optimizer.param_groups:
         options["lr"] = training.rate(state.step)
@@ -290,7 +292,7 @@ def _record(state: _State, clock: _Clock, training: Training) -> dict[str, float
     return record
 
 
-def _stored(state: _State) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, Any]]:
+def _stored(state: _State) -> tuple[dict[str, Mapping[str, Tensor]], dict[str, object]]:
     """The tensors of a checkpoint by the name of their file, and the contents of its state.json."""
     tensors: dict[str, Mapping[str, Tensor]] = {
         "network": state.model.state_dict(),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +30,7 @@ COLUMNS = (
     *("program", "dataset", "experiment", "path", "d4rl", "n", "score_mean", "score_stderr", "score_low95"),
     *("score_high95", "score_iqm", "score_iqm_low95", "score_iqm_high95"),
 )
+Row = dict[str, str | int | float]  # the value of each column
 
 Program = Literal["unveil", "Diffuser"]
 
@@ -138,7 +139,7 @@ def read_outcome(file: Path) -> Outcome | None:
     return None
 
 
-def _ours(read: Mapping[str, Any]) -> Outcome:
+def _ours(read: Mapping[str, object]) -> Outcome:
     returns, config, protocol = read.get("returns"), read.get("config"), read.get("protocol")
     if not isinstance(returns, list) or not returns:
         raise UnveilError("no list of returns")
@@ -163,7 +164,7 @@ def _number(value: object, what: str) -> float:
     return float(value)
 
 
-def described(experiment: Experiment, seed: int = 0) -> dict[str, Any]:
+def described(experiment: Experiment, seed: int = 0) -> Row:
     """Count, mean, standard error, interquartile mean, and 95 % bootstrap intervals of both means."""
     scores = experiment.scores
     low, high = bootstrap_ci95(scores, np.mean, seed)
@@ -178,17 +179,17 @@ def _shown(value: float, form: str) -> str:
     return "-" if isnan(value) else f"{value:{form}}"
 
 
-def _interval(row: Mapping[str, Any], name: str) -> str:
-    low, high = row[f"{name}_low95"], row[f"{name}_high95"]
+def _interval(row: Row, name: str) -> str:
+    low, high = float(row[f"{name}_low95"]), float(row[f"{name}_high95"])
     return "" if isnan(low) else f" [{low:.1f}, {high:.1f}]"
 
 
-def data_label(row: Mapping[str, Any]) -> str:
+def data_label(row: Row) -> str:
     """The data set, with a label if it is not D4RL's own."""
-    return row["dataset"] if row["d4rl"] else f"{row['dataset']} (not D4RL's own data)"
+    return str(row["dataset"]) if row["d4rl"] else f"{row['dataset']} (not D4RL's own data)"
 
 
-def lines(rows: Iterable[Mapping[str, Any]]) -> str:
+def lines(rows: Iterable[Row]) -> str:
     """The lines that read_results.py of jannerm/diffuser prints: `dataset | experiment | path | N scores`,
     `mean +/- error`, and more."""
     parts: list[str] = []
@@ -196,33 +197,33 @@ def lines(rows: Iterable[Mapping[str, Any]]) -> str:
         parts.append(
             f"{row['dataset']:<30} | {row['experiment']:<50} | {row['path']:<50} | {row['n']} scores"
         )
-        mean = f"    {row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
+        mean = f"    {row['score_mean']:.1f} +/- {_shown(float(row['score_stderr']), '.2f')}"
         interval = _interval(row, "score") or " without interval"
         more = f"IQM {row['score_iqm']:.1f}{_interval(row, 'score_iqm')}, mean{interval}"
         parts.append(f"{mean} | {more} | {row['program']}{'' if row['d4rl'] else ', D4RL-style'}")
     return "\n".join(parts)
 
 
-def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+def markdown(rows: Iterable[Row]) -> str:
     """A Markdown table."""
     table = [
         "| data set | experiment | program | n | mean +/- standard error | 95 % | interquartile mean | 95 % |"
     ]
     table.append("|---" * 8 + "|")
     for row in rows:
-        mean = f"{row['score_mean']:.1f} +/- {_shown(row['score_stderr'], '.2f')}"
+        mean = f"{row['score_mean']:.1f} +/- {_shown(float(row['score_stderr']), '.2f')}"
         intervals = [_interval(row, name).strip() or "-" for name in ("score", "score_iqm")]
-        cells = [data_label(row), row["experiment"], row["program"], str(row["n"]), mean, intervals[0]]
-        cells += [f"{row['score_iqm']:.1f}", intervals[1]]
+        texts = [data_label(row), *(str(row[name]) for name in ("experiment", "program", "n"))]
+        cells = [*texts, mean, intervals[0], f"{row['score_iqm']:.1f}", intervals[1]]
         escaped = (cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
         table.append(f"| {' | '.join(escaped)} |")
     return "\n".join([*table, "", f"<!-- {MADE} -->"]) + "\n"
 
 
-def comma_separated(rows: Iterable[Mapping[str, Any]]) -> str:
+def comma_separated(rows: Iterable[Row]) -> str:
     """A CSV table with a header; missing numbers are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finite(row) for row in rows)
+    writer.writerows({name: finite(value) for name, value in row.items()} for row in rows)
     return text.getvalue()

@@ -38,7 +38,7 @@ from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
 MANY_ROWS = 16  # batch size from which arithmetic costs more than reading weights
 MOST_TIMES = 1024  # number of time embeddings that are kept
 Quicker = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a function faster without changing what it computes."""
+"""Makes a function faster without changing what it computes, nor its type, which an alias cannot say."""
 
 
 class Level(NamedTuple):
@@ -127,8 +127,8 @@ class FastUNet(nn.Module):
                 runs[key] = run if self.quicker is None else self.quicker(run)
             return runs[key](x.to(self.dtype), embedding(time, self.dtype)).to(x.dtype)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_laid": None}
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_laid": None}
 
 
 class FastValue(nn.Module):
@@ -171,8 +171,8 @@ class FastValue(nn.Module):
             return value.to(x.dtype)
         return value.to(x.dtype) + ((x - x.detach()) * gradient.to(x.dtype)).flatten(1).sum(1)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_laid": None}
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_laid": None}
 
 
 def _unet(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from unveil.files.json_objects import JsonObject
 from unveil.runs.config import check_whole_numbers
 
 
-def check_maze(config: Mapping[str, Any]) -> None:
+def check_maze(config: JsonObject) -> None:
     """Refuse a config.json of which no maze planner can be built."""
     check_whole_numbers(config, ("stride", "patch", "width", "depth", "heads", "longest", "episode_steps"))
     if config["preset"] not in ("tiny", "default", "paper") or (
@@ -21,7 +19,7 @@ def check_maze(config: Mapping[str, Any]) -> None:
         raise ValueError("its width, heads or rows do not fit")
 
 
-def check_trajectories(config: Mapping[str, Any]) -> None:
+def check_trajectories(config: JsonObject) -> None:
     """Refuse a config.json of which no diffusion of trajectories, or value, can be built."""
     check_whole_numbers(config, ("horizon", "diffusion_steps", "actions", "observations", "width"))
     check_network(config)
@@ -33,7 +31,7 @@ def check_trajectories(config: Mapping[str, Any]) -> None:
         check_trajectories(config["value"])
 
 
-def check_network(config: Mapping[str, Any]) -> None:
+def check_network(config: JsonObject) -> None:
     """Refuse a config.json of which no temporal U-Net can be built."""
     if config["predicts"] not in ("x0", "eps") or not isinstance(config["attention"], bool):
         raise ValueError("predicts must be x0 or eps, and attention true or false")

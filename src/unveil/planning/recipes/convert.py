@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.diffuser import locomotion_config, locomotion_rows
 from unveil.planning.recipes.maze.diffuser import maze_config, maze_rows
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unveil.planning.weights.diffuser import Original
 
 
-def our_config(original: Original, normalized: bool) -> dict[str, Any]:
+def our_config(original: Original, normalized: bool) -> dict[str, object]:
     """What config.json of a converted run says."""
     return (maze_config if original.loader == LOADER else locomotion_config)(original, normalized)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ class Component:
     """A `*_config.pkl` of jannerm/diffuser: a class, and its arguments."""
 
     name: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def _vector(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     return tensors[name]
 
 
-def _argument(configs: Mapping[str, Component], config: str, name: str) -> Any:
+def _argument(configs: Mapping[str, Component], config: str, name: str) -> object:
     return configs[config].arguments.get(name) if config in configs else None
 
 
@@ -332,10 +332,10 @@ def _whole(
         names: config -> name of its argument.
     """
     arguments = {f"{c}_config.pkl: {name}": _argument(configs, c, name) for c, name in names.items()}
-    present = [(name, value) for name, value in arguments.items() if value is not None]
-    for name, value in present:
-        if type(value) is not int or not 0 <= value < 10**6:
+    for name, value in arguments.items():
+        if value is not None and (type(value) is not int or not 0 <= value < 10**6):
             raise ValueError(f"{name} is no number of this size")
+    present = [(name, value) for name, value in arguments.items() if isinstance(value, int)]
     for (a, x), (b, y) in pairwise(present):
         if x != y:
             raise ValueError(f"{a} = {x}, but {b} = {y}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import room
+from unveil.files.json_objects import JsonObject
 from unveil.files.notes import note
 from unveil.files.npz import DAMAGE
 from unveil.policy.data.demonstrations import Demonstrations, checked
@@ -113,10 +114,10 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     return checked(path, observations, joined["action"][order], ends, left)
 
 
-def _kind(feature: Mapping[str, Any]) -> str:
+def _kind(feature: Mapping[str, object]) -> str:
     """The kind of a feature: video, image, array (numbers with the axes of a picture), or its dtype."""
     kind, shape = str(feature.get("dtype", "")), feature.get("shape")
-    axes = len(cast(list[Any], shape)) if isinstance(shape, list) else 1
+    axes = len(cast(list[object], shape)) if isinstance(shape, list) else 1
     return "array" if kind not in PICTURED and _read(kind) and axes >= PICTURE_AXES - 1 else kind
 
 
@@ -124,7 +125,7 @@ def _read(kind: str) -> bool:
     return kind in PICTURED or re.fullmatch(r"(float|u?int)(8|16|32|64)|bool|", kind) is not None
 
 
-def _deep(feature: Mapping[str, Any]) -> bool:
+def _deep(feature: JsonObject) -> bool:
     """Whether a video is described as depth or grey of more than 8 bits, which decoders would cut to 8."""
     nested = [feature[name] for name in ("info", "video_info") if isinstance(feature.get(name), dict)]
     stated = {key.removeprefix("video."): value for part in (feature, *nested) for key, value in part.items()}
@@ -171,8 +172,8 @@ def _columns(
     Raises:
         UnveilError: the file is damaged, or a required or picture column is missing or cannot be read.
     """
-    parquet: Any = import_module("pyarrow.parquet")
-    arrow: Any = import_module("pyarrow")
+    parquet = import_module("pyarrow.parquet")
+    arrow = import_module("pyarrow")
     try:
         stored = parquet.read_schema(file).names
         if missing := [name for name in (*NEEDED, *pictures) if name not in stored]:
@@ -195,7 +196,7 @@ def _columns(
         raise UnveilError(f"{file}: not a complete parquet file, damaged or cut short ({why})") from error
 
 
-def _bounded(file: Any, names: list[str], largest: int) -> Any:
+def _bounded(file: Any, names: list[str], largest: int) -> Any:  # pyarrow has no stubs
     """Read columns as a table.
 
     Runs of one value are stored once, so the unpacked size is summed before and while reading.
@@ -203,10 +204,10 @@ def _bounded(file: Any, names: list[str], largest: int) -> Any:
     Raises:
         ValueError: more than `largest` bytes.
     """
-    arrow: Any = import_module("pyarrow")
+    arrow = import_module("pyarrow")
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     taken = 4 * sum(group.column(j).num_values for group in groups for j in range(group.num_columns))
-    batches: list[Any] = []
+    batches: list[object] = []
     for batch in file.iter_batches(1024, columns=names) if taken <= largest else ():
         batches.append(batch)
         if (taken := taken + batch.nbytes) > largest:

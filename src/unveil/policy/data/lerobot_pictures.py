@@ -21,7 +21,7 @@ DECODERS = {"av": "av", "torchcodec": "torchcodec", "imageio_ffmpeg": "imageio[f
 DEEP = r"gray(9|1\d|f)"  # pixel formats with more than 8 bits
 
 
-def decoded_pictures(column: Any) -> np.ndarray:
+def decoded_pictures(column: Any) -> np.ndarray:  # pyarrow has no stubs
     """Decode a column of {bytes, path}: PNG or JPEG files in its cells, rotated by their Exif orientation.
 
     Returns:
@@ -31,7 +31,7 @@ def decoded_pictures(column: Any) -> np.ndarray:
         ValueError: a cell without bytes, another format, pictures of different sizes or kinds, colours of
             more than 8 bits per channel or other than grey or RGB, or a pixel that is not opaque.
     """
-    image: Any = import_module("PIL.Image")
+    image = import_module("PIL.Image")
     made: list[np.ndarray] = []
     for i, cell in enumerate(column.to_pylist()):
         stored = cell.get("bytes") if isinstance(cell, dict) else cell
@@ -54,9 +54,9 @@ def decoded_pictures(column: Any) -> np.ndarray:
     return np.stack(made)
 
 
-def _decoded(opened: Any) -> np.ndarray:
+def _decoded(opened: Any) -> np.ndarray:  # a picture of PIL, which is imported only here
     """One picture, (h, w, 3) uint8 or (h, w, 1) float32."""
-    turned: Any = import_module("PIL.ImageOps").exif_transpose
+    turned = import_module("PIL.ImageOps").exif_transpose
     deep = any(";16" in str(tile) for tile in opened.tile)  # loading cuts colours to 8 bits
     picture = turned(opened)
     if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
@@ -124,7 +124,7 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
 
 def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     if decoder == "av":
-        av: Any = import_module("av")
+        av = import_module("av")
         with av.open(str(file)) as container:
             for frame in container.decode(video=0):
                 if re.match(DEEP, frame.format.name):
@@ -132,11 +132,11 @@ def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
                     raise ValueError(f"its pixels are {kind}, which are not supported; store images instead")
                 yield frame.to_ndarray(format="rgb24")
     elif decoder == "torchcodec":
-        decoders: Any = import_module("torchcodec.decoders")
+        decoders = import_module("torchcodec.decoders")
         for frame in decoders.VideoDecoder(str(file)):  # (3, h, w)
             yield frame.permute(1, 2, 0).numpy()
     else:
-        ffmpeg: Any = import_module("imageio_ffmpeg")
+        ffmpeg = import_module("imageio_ffmpeg")
         flags = ["-v", "error", "-f", "image2pipe", "-c:v", "ppm", "-"]
         yield from _piped([ffmpeg.get_ffmpeg_exe(), *flags[:2], "-i", f"file:{file}", *flags[2:]])
 

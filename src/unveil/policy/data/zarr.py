@@ -13,7 +13,6 @@ from importlib import import_module
 from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -91,7 +90,7 @@ def _array(path: Path, root: Path, name: str, codecs: list[str]) -> np.ndarray:
     if unknown := [codec for codec in codecs if codec not in CODECS]:
         known = ", ".join(sorted(CODECS))
         raise Unread(f"is stored by codec {unknown[0][:60]!r}, which is not supported; {known} are")
-    zarr: Any = import_module("zarr")
+    zarr = import_module("zarr")
     try:
         stored = zarr.open_array(str(root / name), mode="r")
         check_kind(stored.dtype.kind, stored.dtype)

@@ -10,7 +10,7 @@ in training, and where a graph is traced or compiled, the plain network is used.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -233,5 +233,5 @@ class FastConditionalUNet(nn.Module):
             self._laid = derived = Derived(self.plain)
         return derived
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_laid": None}
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_laid": None}

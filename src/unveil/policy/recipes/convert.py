@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.network.normalization import Normalization
 from unveil.policy.model import PolicyModel, fast_policy
 from unveil.policy.networks.observation import Part
@@ -28,7 +28,7 @@ from unveil.runs.training import as_json
 SCHEDULE = "squaredcos_cap_v2"  # our only schedule; both releases have it by default
 
 
-def our_config(described: Described) -> dict[str, Any]:
+def our_config(described: Described) -> JsonObject:
     """The config.json of a run with such a policy.
 
     The recipe is pusht for observations that PushT has, and policy for all others.
@@ -91,7 +91,7 @@ def on_pusht(parts: tuple[Part, ...]) -> str:
     return "other" if "other" in names or len(set(names)) < len(names) else "+".join(names)
 
 
-def model_of(read: PolicyWeights, config: Mapping[str, Any], raw: bool = False) -> PolicyModel:
+def model_of(read: PolicyWeights, config: JsonObject, raw: bool = False) -> PolicyModel:
     """Our model with these weights and this normalisation.
 
     Args:

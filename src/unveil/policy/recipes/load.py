@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
+from unveil.files.json_objects import JsonObject
 from unveil.policy.model import PolicyModel, PolicyShape, fast_policy
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.observation import ObservationEncoder, Part
@@ -37,12 +37,12 @@ SIZES = (*SHAPE, "kernel", "step_width", "width", "depth", "heads")
 WIDEST, DEEPEST = 8192, 8  # channels per level, and levels
 
 
-def read_policy_config(folder: Path) -> dict[str, Any]:
+def read_policy_config(folder: Path) -> JsonObject:
     """Read and check the config.json of a policy; raises as `read_config`."""
     return read_config(folder, RECIPES, check_policy)
 
 
-def check_policy(config: Mapping[str, Any]) -> None:
+def check_policy(config: JsonObject) -> None:
     """Refuse a config.json that describes no policy; `PolicyShape` checks all that it holds.
 
     Raises:
@@ -76,7 +76,7 @@ def check_policy(config: Mapping[str, Any]) -> None:
         raise ValueError(f"widths are {widths!r}, in {groups} groups")
 
 
-def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
+def parts_of(config: JsonObject) -> tuple[Part, ...]:
     """The parts of an observation that holds images, else none.
 
     Our own observations are numbers followed by a picture; a converted policy lists its parts in its config.
@@ -89,12 +89,12 @@ def parts_of(config: Mapping[str, Any]) -> tuple[Part, ...]:
         return ()
     parts = [
         Part(it["key"], tuple(it["shape"]), it["encoder"], None if it["crop"] is None else tuple(it["crop"]))
-        for it in cast(list[dict[str, Any]], listed)
+        for it in cast(list[JsonObject], listed)
     ]
     return tuple(parts) if any(part.encoder is not None for part in parts) else ()
 
 
-def shape_of(config: Mapping[str, Any]) -> PolicyShape:
+def shape_of(config: JsonObject) -> PolicyShape:
     """The shape that config.json describes; without a condition, or with "auto", the network's."""
     usual = "tokens" if config["network"] == "transformer" else "film"
     condition = config.get("condition", "auto")
@@ -107,7 +107,7 @@ def shape_of(config: Mapping[str, Any]) -> PolicyShape:
     )
 
 
-def policy_model(config: Mapping[str, Any]) -> PolicyModel:
+def policy_model(config: JsonObject) -> PolicyModel:
     """The untrained model of a run's config."""
     shape, encoder = shape_of(config), None
     if shape.parts:
@@ -141,9 +141,7 @@ def policy_model(config: Mapping[str, Any]) -> PolicyModel:
     return PolicyModel(shape, network, encoder, pictured=pictured)
 
 
-def load_policy_model(
-    folder: Path, device: torch.device, config: Mapping[str, Any] | None = None
-) -> PolicyModel:
+def load_policy_model(folder: Path, device: torch.device, config: JsonObject | None = None) -> PolicyModel:
     """A model with the averaged weights of a checkpoint, or with packaged ones.
 
     Args:
@@ -176,7 +174,7 @@ def load_policy(
     return policy_of(model, settings, seed, clip=bool(config.get("clip", True)))
 
 
-def fitted(settings: PolicySettings, config: Mapping[str, Any]) -> PolicySettings:
+def fitted(settings: PolicySettings, config: JsonObject) -> PolicySettings:
     """The settings with the defaults of these weights: a distilled student samples by consistency in 2 steps.
 
     Raises:

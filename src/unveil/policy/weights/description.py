@@ -6,7 +6,7 @@ same function with different tensor names; only the former has the transformer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,8 +132,9 @@ def shape_of(key: str, listed: object) -> tuple[int, ...]:
     Raises:
         ValueError: anything but numbers from 1 to 9,999.
     """
-    shape = tuple(cast(list[Any], listed)) if isinstance(listed, list) else ()
-    if not shape or not all(type(n) is int and 0 < n < 10_000 for n in shape):
+    numbers = cast(list[object], listed) if isinstance(listed, list) else []
+    shape = tuple(n for n in numbers if type(n) is int and 0 < n < 10_000)
+    if not shape or len(shape) < len(numbers):
         raise ValueError(f"its {key[:40]} has an invalid shape")
     return shape
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -35,6 +35,7 @@ from unveil.policy.weights.description import (
 )
 from unveil.policy.weights.names import Names, encoder_names, split, transformer_names, unet_names
 
+Kind = TypeVar("Kind")
 POLICIES = (
     "DiffusionUnetLowdimPolicy",
     "DiffusionTransformerLowdimPolicy",
@@ -85,7 +86,7 @@ def read_policy(file: Path) -> PolicyWeights:
         ) from error
 
 
-def describe(cfg: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
+def describe(cfg: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Described:
     """The description of a policy, from its config and its tensors, which must agree.
 
     Raises:
@@ -218,7 +219,7 @@ def renormalized(normalization: Mapping[str, Linear], described: Described) -> d
     return linear
 
 
-def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _encoder(cfg: Mapping[str, object]) -> dict[str, object]:
     """The config of a `MultiImageObsEncoder`.
 
     Raises:
@@ -229,7 +230,7 @@ def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
     if kind != "MultiImageObsEncoder":
         raise ValueError(f"its observations are encoded by a {kind[:60]}; MultiImageObsEncoder is supported")
     model = it.get("rgb_model")
-    name = cast(dict[str, Any], model).get("name") if isinstance(model, dict) else None
+    name = cast(dict[str, object], model).get("name") if isinstance(model, dict) else None
     if name != "resnet18":
         raise ValueError(f"its images are encoded by {str(name)[:40]}; resnet18 is supported")
     if it.get("resize_shape") is not None:
@@ -237,7 +238,7 @@ def _encoder(cfg: Mapping[str, Any]) -> dict[str, Any]:
     return it
 
 
-def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -> tuple[Part, ...]:
+def _sorted_parts(observations: Mapping[str, object], encoder: Mapping[str, object]) -> tuple[Part, ...]:
     """The parts in the order of `MultiImageObsEncoder`: images by name, then numbers by name.
 
     Images may share one encoder.
@@ -246,45 +247,46 @@ def _sorted_parts(observations: Mapping[str, Any], encoder: Mapping[str, Any]) -
     crops, shared = encoder.get("crop_shape"), encoder.get("share_rgb_model") is True
     for i, part in enumerate(parts):
         if part.encoder is not None:
-            crop = cast(dict[str, Any], crops).get(part.key) if isinstance(crops, dict) else crops
+            crop = cast(dict[str, object], crops).get(part.key) if isinstance(crops, dict) else crops
             parts[i] = replace(part, encoder=0 if shared else i, crop=window(crop, part.shape))
     return tuple(parts)
 
 
-def _parts(observations: Mapping[str, Any], crop: object) -> tuple[Part, ...]:
+def _parts(observations: Mapping[str, object], crop: object) -> tuple[Part, ...]:
     """The parts in the order of `shape_meta`, each image with its own encoder."""
     parts, encoders = list[Part](), 0
     for key, meta in observations.items():
         shape = shape_of(key, _at(meta, "shape", list))
-        if meta.get("type", "low_dim") == "low_dim":
+        form = meta.get("type", "low_dim") if isinstance(meta, dict) else None
+        if form == "low_dim":
             if len(shape) != 1:
                 raise ValueError(
                     f"its observation {key[:40]} of shape {shape} is neither a vector nor an image"
                 )
             parts.append(Part(key, shape))
             continue
-        if meta["type"] != "rgb" or len(shape) != 3:
+        if form != "rgb" or len(shape) != 3:
             raise ValueError(f"its observation {key[:40]} is neither low_dim nor rgb")
         parts.append(Part(key, shape, encoders, window(crop, shape)))
         encoders += 1
     return tuple(parts)
 
 
-def _plain(tree: object) -> dict[str, Any]:
+def _plain(tree: object) -> dict[str, object]:
     """`cfg` as plain objects, the state dicts of model and average, and the numbers in nested pickles."""
-    payload = cast(dict[str, Any], tree) if isinstance(tree, dict) else {}
+    payload = cast(dict[str, object], tree) if isinstance(tree, dict) else {}
     dicts, pickles = payload.get("state_dicts"), payload.get("pickles")
     cfg = hydra_config.plain(payload.get("cfg"))
     if not isinstance(cfg, dict) or not isinstance(dicts, dict):
         raise ValueError(
             "not a checkpoint of real-stanford/diffusion_policy (a dict with cfg, state_dicts and pickles)"
         )
-    cfg = interpolation.resolved(cast(dict[str, Any], cfg))
-    named = cast(dict[str, Any], dicts).items()
+    cfg = interpolation.resolved(cast(dict[str, object], cfg))
+    named = cast(dict[str, object], dicts).items()
     wanted = {name: value for name, value in named if name in ("model", "ema_model")}
     notes: dict[str, int] = {}
     for name in ("epoch", "global_step"):
-        nested = cast(dict[str, Any], pickles).get(name) if isinstance(pickles, dict) else None
+        nested = cast(dict[str, object], pickles).get(name) if isinstance(pickles, dict) else None
         if (
             isinstance(nested, Made)
             and nested.maker == _BYTES
@@ -322,13 +324,13 @@ def _tensors(name: str, value: object) -> dict[str, Tensor]:
     return cast(dict[str, Tensor], tensors)
 
 
-def _at(config: object, path: str, kind: type) -> Any:
+def _at(config: object, path: str, kind: type[Kind]) -> Kind:
     """The value at a dotted path of a config, which must exist and be of this kind."""
     value = config
     for name in path.split("."):
-        value = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
+        value = cast(dict[str, object], value).get(name) if isinstance(value, dict) else None
     if kind is float and type(value) is int:
-        return float(value)
+        value = float(value)
     if isinstance(value, str) and "${" in value:
         raise ValueError(f"{path} in its config is {value[:80]}, which cannot be resolved here")
     if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 10**6):

@@ -7,13 +7,13 @@ Before 0.2 configs listed shapes and normalisation by name only, without a type.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.files.json_objects import read_object
+from unveil.files.json_objects import JsonObject, read_object
 from unveil.files.safetensors import read_tensors
 from unveil.policy.networks.observation import Part
 from unveil.policy.weights.description import (
@@ -34,7 +34,7 @@ _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
 _EPS = 1e-8  # LeRobot's value for a deviation or a range of zero
 
 
-def lerobot_config(folder: Path) -> dict[str, Any] | None:
+def lerobot_config(folder: Path) -> dict[str, object] | None:
     """The config.json of a LeRobot policy of any type, which names features, or before 0.2 their shapes.
 
     Returns:
@@ -49,7 +49,7 @@ def lerobot_config(folder: Path) -> dict[str, Any] | None:
     return config if named or config.get("type") == "diffusion" else None
 
 
-def read_policy_folder(folder: Path, config: dict[str, Any] | None = None) -> PolicyWeights:
+def read_policy_folder(folder: Path, config: dict[str, object] | None = None) -> PolicyWeights:
     """Read a policy's description, weights and normalisers. LeRobot stores no averaged weights.
 
     Args:
@@ -82,7 +82,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / "model.safetensors").is_file() or not index.is_file():
         return read_tensors(folder / "model.safetensors")
     table = read_object(index, largest=2**24).get("weight_map")
-    named = cast(dict[str, Any], table) if isinstance(table, dict) else {}
+    named: JsonObject = table if isinstance(table, dict) else {}
     if not named or not all(isinstance(shard, str) and Path(shard).name == shard for shard in named.values()):
         raise ValueError(f"{index.name} does not say which file beside it holds which tensor (weight_map)")
     tensors: dict[str, Tensor] = {}
@@ -97,7 +97,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def current(config: dict[str, Any]) -> dict[str, Any]:
+def current(config: dict[str, object]) -> dict[str, object]:
     """A config in the format since LeRobot 0.2; older ones have `input_shapes` and a noise scheduler.
 
     The `normalization_mapping` of those then has features as keys in addition to kinds. A config without its
@@ -117,12 +117,12 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
     ):
         return config
     features = [
-        {key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, Any], side).items()}
+        {key: {"type": _kind(key), "shape": shape} for key, shape in cast(dict[str, object], side).items()}
         for side in shapes
     ]
     modes: dict[str, str] = {}
     for name in ("input_normalization_modes", "output_normalization_modes"):
-        listed = cast(dict[str, Any], config[name]) if isinstance(config.get(name), dict) else {}
+        listed = cast(dict[str, object], config[name]) if isinstance(config.get(name), dict) else {}
         modes |= {key: str(mode).upper() for key, mode in listed.items()}
     # Features that are not listed were not normalised.
     modes = {key: modes.get(key, "IDENTITY") for side in features for key in side}
@@ -134,7 +134,7 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Described:
+def describe(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Described:
     """The description of a policy, from its config and its tensors.
 
     Raises:
@@ -201,7 +201,7 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
 
 
 def normalizers(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], described: Described
+    folder: Path, config: Mapping[str, object], tensors: Mapping[str, Tensor], described: Described
 ) -> dict[str, Linear]:
     """The normalisation of observations and actions, from the model's buffers, or else the files beside it.
 
@@ -214,7 +214,7 @@ def normalizers(
         name: value for file in files for name, value in _beside(folder, file).items()
     }
     mapping = config.get("normalization_mapping")
-    modes = cast(dict[str, Any], mapping) if isinstance(mapping, dict) else {}
+    modes = cast(dict[str, object], mapping) if isinstance(mapping, dict) else {}
     kinds = {key: str(feature.get("type")) for key, feature in _all_features(config).items()}
     shapes = {part.key: part.shape for part in described.parts}
     linear: dict[str, Linear] = {}
@@ -264,8 +264,8 @@ def _beside(folder: Path, name: str) -> dict[str, Tensor]:
     if not file.is_file():
         return {}
     statistics: dict[str, Tensor] = {}
-    for step in cast(list[Any], read_object(file).get("steps") or []):
-        state = cast(dict[str, Any], step).get("state_file") if isinstance(step, dict) else None
+    for step in cast(list[object], read_object(file).get("steps") or []):
+        state = cast(dict[str, object], step).get("state_file") if isinstance(step, dict) else None
         if isinstance(state, str) and "normalizer" in state:
             if Path(state).name != state:
                 raise ValueError(f"{file.name} names a file in another folder")
@@ -273,14 +273,14 @@ def _beside(folder: Path, name: str) -> dict[str, Tensor]:
     return statistics
 
 
-def _input_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _input_shapes(config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs; (C, h, w) for images, (D,) for all others."""
     shapes: dict[str, tuple[int, ...]] = {}
     inputs = config.get("input_features")
     if not isinstance(inputs, dict):
         raise ValueError("its config has no input_features")
-    for key, value in cast(dict[str, Any], inputs).items():
-        feature = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    for key, value in cast(dict[str, object], inputs).items():
+        feature = cast(dict[str, object], value) if isinstance(value, dict) else {}
         shape = shapes[key] = shape_of(key, feature.get("shape"))
         if len(shape) != (3 if feature.get("type") == "VISUAL" else 1):
             raise ValueError(f"its {key[:40]} of shape {shape} is neither a vector nor an image (C, h, w)")
@@ -293,13 +293,13 @@ def _kind(key: str) -> str:
     return "VISUAL" if key.startswith("observation.image") else known.get(key, "OTHER")
 
 
-def _all_features(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _all_features(config: Mapping[str, object]) -> dict[str, dict[str, object]]:
     both = (config.get("input_features"), config.get("output_features"))
-    sides = [cast(dict[str, Any], side) for side in both if isinstance(side, dict)]
+    sides = [cast(dict[str, object], side) for side in both if isinstance(side, dict)]
     return {key: value for side in sides for key, value in side.items() if isinstance(value, dict)}
 
 
-def _whole(config: Mapping[str, Any], name: str) -> int:
+def _whole(config: Mapping[str, object], name: str) -> int:
     value = config.get(name)
     if type(value) is not int or not 0 < value < 10**6:
         raise ValueError(f"{name} in its config is missing or invalid")

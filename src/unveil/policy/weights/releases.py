@@ -1,8 +1,9 @@
 """The policies of other programs at a path: real-stanford/diffusion_policy's or LeRobot's."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from unveil.files.json_objects import JsonObject
 from unveil.policy.weights.description import PolicyWeights
 from unveil.policy.weights.diffusion_policy import read_policy
 from unveil.policy.weights.lerobot import lerobot_config, read_policy_folder
@@ -12,7 +13,7 @@ class Released(NamedTuple):
     """A `.ckpt` of real-stanford/diffusion_policy, or a folder of LeRobot with its parsed config.json."""
 
     path: Path
-    config: dict[str, Any] | None = None
+    config: JsonObject | None = None
 
     def read(self) -> PolicyWeights:
         """Read the policy.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ def read_chats(
     for value, place in records(file, encoding):
         if not isinstance(value, dict):
             raise UnveilError(f"{place}: no JSON object")
-        line = _Line(cast(dict[str, Any], value), place)
+        line = _Line(cast(dict[str, object], value), place)
         turns = _turns_of(line, prompt, response)
         unread.update(name for name, it in line.fields.items() if name not in line.read and it not in _EMPTY)
         unread.update(line.inner)
@@ -106,10 +106,10 @@ class _Line:
     """The fields of a line and its place; `read` and `inner` collect the fields that were used, and unused
     fields of messages."""
 
-    def __init__(self, fields: dict[str, Any], place: str) -> None:
+    def __init__(self, fields: dict[str, object], place: str) -> None:
         self.fields, self.place, self.read, self.inner = fields, place, set[str](), set[str]()
 
-    def take(self, name: str) -> Any:
+    def take(self, name: str) -> object:
         self.read.add(name)
         return self.fields.get(name)
 
@@ -178,8 +178,8 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
     for name in (name for name in _INPUTS if name not in names):
         if more := line.text([name]):
             message = f"{message}\n\n{more}" if message else more
-    for pair in cast(list[Any], line.take("history") or []):
-        if not isinstance(pair, list) or [type(part) for part in cast(list[Any], pair)] != [str, str]:
+    for pair in cast(list[object], line.take("history") or []):
+        if not isinstance(pair, list) or [type(part) for part in cast(list[object], pair)] != [str, str]:
             raise UnveilError(
                 f"{line.place}: its history must be a list of [prompt, response], got {str(pair)[:60]}"
             )
@@ -190,8 +190,8 @@ def _pair(line: _Line, prompt: str, response: str) -> list[Turn]:
 def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
     """The turns of a list of messages with the field names of OpenAI or ShareGPT."""
     turns: list[Turn] = []
-    for message in cast(list[Any], messages) if isinstance(messages, list) else []:
-        it = cast(dict[str, Any], message) if isinstance(message, dict) else {}
+    for message in cast(list[object], messages) if isinstance(messages, list) else []:
+        it = cast(dict[str, object], message) if isinstance(message, dict) else {}
         role = SPEAKERS.get(str(it.get("role", it.get("from"))))
         content = _content(it.get("content", it.get("value")))
         where = f"{line.place}: turn {len(turns) + 1} of its {name}"
@@ -212,7 +212,7 @@ def _messages(line: _Line, messages: object, name: str) -> list[Turn]:
 def _content(content: object) -> str | None:
     """The text, or the joined texts of a list of OpenAI's content parts; None if there are other parts."""
     if isinstance(content, list):
-        parts = cast(list[Any], content)
+        parts = cast(list[object], content)
         texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
         plain = [text for text in texts if isinstance(text, str)]
         return "".join(plain) if len(plain) == len(parts) else None

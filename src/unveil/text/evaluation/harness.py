@@ -1,7 +1,7 @@
 """Text models in EleutherAI's lm-evaluation-harness (`pip install 'unveil[harness]'`). Only
 `as_harness_model` imports the package."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from unveil.text.likelihood import text_nats
 from unveil.text.model import TextModel
 from unveil.text.settings import TextSettings
 
+Requests = Sequence[Any]  # of lm_eval, which has no stubs
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
@@ -55,7 +56,7 @@ class HarnessText:
         self.settings = settings or TextSettings()
         self.noted: set[str] = set()
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Requests) -> list[tuple[float, bool]]:
         """args (context, continuation) -> (log p(continuation | context) in nats, whether greedy decoding
         writes it)."""
         pairs = [self._pair(*request.args) for request in requests]
@@ -64,7 +65,7 @@ class HarnessText:
             (total, self.greedy and self._is_greedy(*pair)) for total, pair in zip(totals, pairs, strict=True)
         ]
 
-    def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+    def loglikelihood_rolling(self, requests: Requests) -> list[float]:
         """args (text,) -> log p(text) in nats, in separate pieces of the context's length; 0 for an empty
         text."""
         size = self.model.shape.context
@@ -79,7 +80,7 @@ class HarnessText:
             totals[i] += score
         return totals
 
-    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+    def generate_until(self, requests: Requests) -> list[str]:
         """args (context, options) -> the continuation, up to the first of `until` (a text, a list, or None).
 
         The number of new tokens is `max_gen_toks`, or `max_new_tokens` or `max_tokens`. If these and the
@@ -98,7 +99,8 @@ class HarnessText:
             prompt, length = self._fitting(tokens.encode(request.args[0]), length)
             until = options.get("until")
             stops = [stop for stop in ([until] if isinstance(until, str) else until or ()) if stop]
-            jobs.append(_Job(i, prompt, stops, length, _temperature(options)))
+            temperature = _temperature(options.get("temperature"), options.get("do_sample"))
+            jobs.append(_Job(i, prompt, stops, length, temperature))
         for (length, temperature), same in groupby(sorted(jobs, key=_Job.kind), key=_Job.kind):
             settings = replace(self.settings, length=length, steps=length, temperature=temperature)
             rows = list(same)
@@ -183,7 +185,7 @@ class HarnessText:
         return write(self.model, canvas, settings).ids[0, -length:].tolist() == continuation
 
 
-def as_harness_model(model: TextModel, **options: Any) -> Any:
+def as_harness_model(model: TextModel, **options: Any) -> HarnessText:
     """A `HarnessText` that is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate(model=...,
     tasks=[...])`.
 
@@ -201,7 +203,7 @@ def as_harness_model(model: TextModel, **options: Any) -> Any:
 
 def harness_metrics(
     model: TextModel, tasks: Sequence[str], limit: int = 0, **options: object
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Run tasks of the harness, which downloads their data itself: {"<task>_<metric>": number}.
 
     Args:
@@ -234,8 +236,7 @@ class _Job(NamedTuple):
         return self.length, self.temperature
 
 
-def _temperature(options: Mapping[str, Any]) -> float:
-    value, sampled = options.get("temperature"), options.get("do_sample")
+def _temperature(value: int | float | None, sampled: bool | None) -> float:
     if sampled is False or (value is not None and not float(value) > 0.0):
         return 0.0
     return (1.0 if sampled else 0.0) if value is None else float(value)

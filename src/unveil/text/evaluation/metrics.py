@@ -4,7 +4,6 @@ exact."""
 import time
 from collections.abc import Callable, Iterator
 from math import exp, log
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ def text_metrics(
     progress: Callable[[int, int], None] | None = None,
     form: Form = "l",
     times: Times = "stratified",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Score a stream cut into pieces of the context's length, each by itself.
 
     Args:
@@ -81,7 +80,7 @@ def text_metrics(
 
 def token_scores(
     model: TextModel, stream: Stream, pieces: int = 0, progress: Callable[[int, int], None] | None = None
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """For each piece its tokens as text and their `conditional_nats`: {"tokens": [...], "nats": [...]}."""
     ids, valid, _, _ = _pieces(model, stream, pieces)
     for i, (row, real) in enumerate(zip(ids, valid, strict=True)):

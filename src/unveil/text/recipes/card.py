@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 from unveil.text.recipes.config import TRAIN_PRESETS
 
 
-def text_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+def text_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of a text model, with its scores."""
     minutes, loss = spent(checkpoint)
     data = Path(described["data"]).name

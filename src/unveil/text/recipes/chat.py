@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.sampling.noise import generators
@@ -18,7 +17,7 @@ from unveil.text.recipes.load import load_with
 NEW = "/new"
 
 
-def answer_prompts(config: ChatText) -> dict[str, Any]:
+def answer_prompts(config: ChatText) -> dict[str, object]:
     """Answer each of `prompt`, and describe the result."""
     model, first = _begun(config)
     noise = generators(config.job.seed, len(config.prompt))

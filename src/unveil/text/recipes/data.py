@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.notes import note
@@ -25,7 +24,7 @@ from unveil.text.data.tokens import FILE, ByteTokens, Tokens, train_bpe
 from unveil.text.recipes.config import DataText, TextFiles
 
 
-def make_text_data(config: DataText, progress: Progress) -> dict[str, Any]:
+def make_text_data(config: DataText, progress: Progress) -> dict[str, object]:
     """Learn the vocabulary from the training part, and write the folder."""
     if config.out is not None and config.out.exists() and not config.out.is_dir():
         raise ValueError(f"{config.out} is a file, but `out` must be a folder")

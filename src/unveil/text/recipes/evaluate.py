@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output, output
@@ -23,7 +22,7 @@ from unveil.text.weights.llada import is_llada
 SCORES = '{"tokens": ['  # beginning of every file of --scores
 
 
-def evaluate_text(config: EvalText, progress: Progress) -> dict[str, Any]:
+def evaluate_text(config: EvalText, progress: Progress) -> dict[str, object]:
     """Score text; returns metrics and how they were computed."""
     if config.scores is not None:
         check_output(config.scores, SCORES)

@@ -3,15 +3,16 @@ folders."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.network.lora import LoRA, add_lora, merge_lora, strip_lora
 from unveil.runs.checkpoints import find_checkpoint, load_weights, local_name, read_weights
 from unveil.runs.config import read_config
@@ -71,7 +72,7 @@ def load_text(folder: Path, device: str = "auto") -> TextModel:
     return model
 
 
-def _on_base(folder: Path, config: dict[str, Any], device: str) -> TextModel:
+def _on_base(folder: Path, config: JsonObject, device: str) -> TextModel:
     """The base model that a LoRA run names, with the run's matrices merged into it."""
     base = str(config["checkpoint"])
     try:
@@ -117,7 +118,7 @@ def load_with(flags: ModelFlags, job: JobFlags) -> TextModel:
     return load_text_model(flags.checkpoint, job.device, adapter=flags.adapter)
 
 
-def shape_of(config: Mapping[str, Any]) -> TextShape:
+def shape_of(config: JsonObject) -> TextShape:
     """The shape that a run's `config.json` describes.
 
     Raises:
@@ -129,7 +130,7 @@ def shape_of(config: Mapping[str, Any]) -> TextShape:
     return TextShape(**{name: config[name] for name in names})
 
 
-def check_text_config(config: Mapping[str, Any]) -> None:
+def check_text_config(config: JsonObject) -> None:
     """Refuse fields of which no text model can be built.
 
     Raises:
@@ -143,6 +144,6 @@ def check_text_config(config: Mapping[str, Any]) -> None:
         raise ValueError("its tokenizer is not named")
 
 
-def read_text_config(folder: Path) -> dict[str, Any]:
+def read_text_config(folder: Path) -> JsonObject:
     """config.json of a text model; raises as `read_config`."""
     return read_config(folder, "text", check_text_config)

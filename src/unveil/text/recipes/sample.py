@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.runs.progress import Progress
@@ -19,7 +18,7 @@ from unveil.text.recipes.load import load_with
 PART = 32  # tokens per part of a text without a length, by default
 
 
-def sample_text(config: SampleText, progress: Progress) -> dict[str, Any]:
+def sample_text(config: SampleText, progress: Progress) -> dict[str, object]:
     """Write text, and describe the result."""
     model = load_with(config.model, config.job)
     tokens, infill, count = model.tokens, config.infill is not None, config.count

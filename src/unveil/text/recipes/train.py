@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from shlex import quote
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Learned(NamedTuple):
     """
 
     draws: Callable[[int], Callable[[torch.Generator], TextBatch]]
-    described: dict[str, Any]
+    described: dict[str, object]
     prompts: Sequence[Sequence[int]] = ()
 
 
@@ -159,7 +159,7 @@ def _learned(config: TrainText, model: TextModel, prepared: Prepared | None) -> 
     if config.sft is not None:
         chats = read_chats(config.sft, config.prompt_field, config.response_field, config.files.encoding)
         examples = Examples(chats, tokens, shape.context)
-        described = {"chats": len(examples.chats), "left_out": examples.left_out}
+        described: dict[str, object] = {"chats": len(examples.chats), "left_out": examples.left_out}
 
         def tuned(count: int) -> Callable[[torch.Generator], TextBatch]:
             return tuning_batches(examples, config.rows(count), config.form, config.times)
@@ -173,7 +173,7 @@ def _learned(config: TrainText, model: TextModel, prepared: Prepared | None) -> 
     def draws(count: int) -> Callable[[torch.Generator], TextBatch]:
         return text_batches(pieces, config.rows(count), config.form, config.times, block=shape.block)
 
-    return Learned(draws, {"tokens": len(stream)} | made)
+    return Learned(draws, {"tokens": len(stream), **made})
 
 
 def _check_run_folder(config: TrainText, tokenizer: str) -> None:

@@ -7,20 +7,20 @@ Their code is not run. The layout is that of `GSAI-ML/LLaDA-8B-*`: OLMo's keys i
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unveil.errors import UnveilError
-from unveil.files.json_objects import read_object
+from unveil.files.json_objects import JsonObject, read_object
 from unveil.files.shards import INDEX, SINGLE, Stored, each_shard, stored_tensors
 from unveil.text.data.tokens import FILE, LibraryTokens, named_errors
 from unveil.text.shape import TextShape
 
 PREFIX = "model.transformer."
 LARGEST_CONFIG = 2**23
-_NEEDED: dict[str, Any] = {  # our architecture; a config with other values is another network
+_NEEDED: dict[str, object] = {  # our architecture; a config with other values is another network
     "block_type": "llama",
     "layer_norm_type": "rms",
     "activation_type": "silu",
@@ -82,7 +82,7 @@ def describe(folder: Path) -> Llada:
         raise UnveilError(f"{folder / 'config.json'}: a model that cannot be read: {why}") from error
 
 
-def _described(config: Mapping[str, Any]) -> Llada:
+def _described(config: JsonObject) -> Llada:
     if config.get("model_type") != "llada":
         raise ValueError(
             f"it is of type {str(config.get('model_type'))[:40]!r}; 'llada' is known (LLaDA-8B-Base, "
@@ -180,7 +180,7 @@ def fill(
         )
 
 
-def _whole(config: Mapping[str, Any], name: str, least: int = 1) -> int:
+def _whole(config: JsonObject, name: str, least: int = 1) -> int:
     value = config.get(name)
     if type(value) is not int or not least <= value < 10**7:
         raise ValueError(f"it says no {name} that makes sense ({str(value)[:40]})")

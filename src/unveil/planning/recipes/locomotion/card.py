@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 
 
-def locomotion_card(name: str, trained: list[tuple[Path, dict[str, Any]]], results: tuple[Path, ...]) -> str:
+def locomotion_card(name: str, trained: list[tuple[Path, JsonObject]], results: tuple[Path, ...]) -> str:
     """The card of a planner, which is a diffusion and perhaps a value, with the rows of the benchmark."""
     from unveil.planning.recipes.locomotion.config import TRAIN_PRESETS, VALUE_PRESETS
 

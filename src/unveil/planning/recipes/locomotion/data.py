@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.data_config import DataLocomotion
 
@@ -21,7 +21,7 @@ SOURCES = {
 }
 
 
-def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str, Any]:
+def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str, object]:
     """Generate the data, write the file and its card, and return what is in them."""
     import json
     import time
@@ -57,7 +57,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     write_d4rl(out, episodes)
     with output(card_file) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n")
-    metrics = card["metrics"] | {"steps_per_second": len(episodes) / seconds}
+    metrics = _metrics(body, episodes) | {"steps_per_second": len(episodes) / seconds}
     behaviour = f"return {metrics['return_mean']:,.0f}, score {metrics['score_mean']:.1f}"
     behaviour += f" ± {metrics['score_ci95']:.1f}" if metrics["score_ci95"] is not None else ""
     speed = f"{metrics['steps_per_second']:,.0f} steps/s"
@@ -71,7 +71,7 @@ def make_locomotion_data(config: DataLocomotion, progress: Progress) -> dict[str
     }
 
 
-def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, Any]:
+def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Episodes) -> dict[str, object]:
     """The card of a data set: its policies and their returns. It has no time and no path, so that the same
     data have the same card."""
     from unveil.planning.worlds.locomotion.collect import action_noise
@@ -98,11 +98,7 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
         "mix": config.mix,
         "steps": len(episodes),
         "seed": config.job.seed,
-        "metrics": _numbers(body, returns)
-        | {
-            "length_mean": float(lengths.mean()),
-            "terminal_rate": float(episodes.terminals[episodes.ends - 1].mean()),
-        },
+        "metrics": _metrics(body, episodes),
         "policies": policies,
         "sources": [
             text for name, text in SOURCES.items() if any(part.policy.name.startswith(name) for part in parts)
@@ -114,7 +110,15 @@ def card_of(config: DataLocomotion, body: Body, parts: list[Part], episodes: Epi
     }
 
 
-def _numbers(body: Body, returns: np.ndarray) -> dict[str, Any]:
+def _metrics(body: Body, episodes: Episodes) -> dict[str, float | None]:
+    """Returns, scores, lengths and ends over all episodes."""
+    return _numbers(body, episodes.returns) | {
+        "length_mean": float((episodes.ends - episodes.starts).mean()),
+        "terminal_rate": float(episodes.terminals[episodes.ends - 1].mean()),
+    }
+
+
+def _numbers(body: Body, returns: np.ndarray) -> dict[str, float | None]:
     """Returns and scores over episodes."""
     from unveil.planning.worlds.locomotion.body import normalized_score
     from unveil.runs.statistics import mean_ci95

@@ -4,7 +4,7 @@ takes statistics."""
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 from unveil.planning.weights.diffuser_models import ORIGIN, normalizer_kind
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unveil.planning.weights.diffuser import Original
 
 
-def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
+def locomotion_config(original: Original, normalized: bool) -> dict[str, object]:
     """The config.json of a converted run."""
     described = asdict(original)
     described["recipe"] = "locomotion" if described.pop("kind") == "diffusion" else "value"
@@ -23,7 +23,8 @@ def locomotion_config(original: Original, normalized: bool) -> dict[str, Any]:
     if described["recipe"] == "locomotion":
         for name in ("discount", "termination_penalty", "normed"):
             del described[name]
-    return described | {"multiples": list(original.multiples), "normalized": normalized, "origin": ORIGIN}
+    more = {"multiples": list(original.multiples), "normalized": normalized, "origin": ORIGIN}
+    return {**described, **more}
 
 
 def locomotion_rows(original: Original, dataset: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.config import check_logbase, folder_name
 from unveil.planning.recipes.locomotion.pair import models_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 
-def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, Any]:
+def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str, object]:
     """Act in all episodes at once; returns metrics."""
     import mujoco
     import torch
@@ -82,7 +82,7 @@ def evaluate_locomotion(config: EvalLocomotion, progress: Progress) -> dict[str,
         "mujoco": mujoco.__version__,
     }
     result["score"] = {"min": body.score_min, "max": body.score_max, "source": SCORE_SOURCE}
-    return result | {"dataset": config.dataset, "record": str(record_path(config))}
+    return {**result, "dataset": config.dataset, "record": str(record_path(config))}
 
 
 def record_path(config: EvalLocomotion) -> Path:

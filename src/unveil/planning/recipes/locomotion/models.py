@@ -3,11 +3,11 @@ jannerm/diffuser."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.config_checks import check_trajectories
 from unveil.runs.config import read_config
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Recipe = Literal["locomotion", "value"]
 
 
-def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
+def shape_of(config: JsonObject) -> TrajectoryShape:
     """The model sizes of a config.json."""
     from unveil.planning.trajectory_model import TrajectoryShape
 
@@ -28,7 +28,7 @@ def shape_of(config: Mapping[str, Any]) -> TrajectoryShape:
     return TrajectoryShape(**sizes, **{name: config.get(name, False) for name in ("inverse", "returns")})
 
 
-def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
+def trajectory_model(config: JsonObject) -> TrajectoryModel:
     """The untrained model of a config.json: the transformer, or the published U-Net."""
     from unveil.planning.networks.trajectory_transformer import SequenceTransformer
     from unveil.planning.trajectory_model import TrajectoryModel
@@ -40,7 +40,7 @@ def trajectory_model(config: Mapping[str, Any]) -> TrajectoryModel:
     return TrajectoryModel(shape, SequenceTransformer(*sizes, condition=2 if shape.returns else 0))
 
 
-def value_model(config: Mapping[str, Any]) -> ValueModel:
+def value_model(config: JsonObject) -> ValueModel:
     """The untrained value of a config.json."""
     from unveil.planning.networks.trajectory_transformer import SequenceValue
     from unveil.planning.trajectory_model import ValueModel
@@ -54,7 +54,7 @@ def value_model(config: Mapping[str, Any]) -> ValueModel:
 
 def load_model(
     place: Path, recipe: Recipe, epoch: str, device: torch.device, raw: bool, dataset: str | None
-) -> tuple[TrajectoryModel | ValueModel, Mapping[str, Any]]:
+) -> tuple[TrajectoryModel | ValueModel, JsonObject]:
     """Load a diffusion or a value of unveil or of jannerm/diffuser, and its config.json, or that of its
     conversion.
 
@@ -124,6 +124,6 @@ def at_epoch(folder: Path, epoch: str, recipe: Recipe = "locomotion") -> Path:
     return find_checkpoint(str(chosen))
 
 
-def read_locomotion_config(folder: Path, recipe: Recipe = "locomotion") -> dict[str, Any]:
+def read_locomotion_config(folder: Path, recipe: Recipe = "locomotion") -> JsonObject:
     """The config.json of a diffusion or a value for locomotion; raises as `read_config`."""
     return read_config(folder, recipe, check_trajectories)

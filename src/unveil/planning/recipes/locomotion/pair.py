@@ -3,10 +3,10 @@ paths of an evaluation name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.locomotion.config import folder_name
 from unveil.planning.recipes.locomotion.models import Recipe, load_model
 from unveil.runs.flags import flat
@@ -30,10 +30,10 @@ class Pair(NamedTuple):
 
     model: TrajectoryModel
     value: ValueModel | None
-    described: Mapping[str, Any]
+    described: JsonObject
 
 
-def paired(model: TrajectoryModel, value: ValueModel | None, described: Mapping[str, Any]) -> Pair:
+def paired(model: TrajectoryModel, value: ValueModel | None, described: JsonObject) -> Pair:
     """The pair of a diffusion and a value that can guide it.
 
     Raises:
@@ -114,7 +114,7 @@ def pair_at(
     from unveil.runs.config import read_recipe
 
     folder = folder_at(path_or_name)
-    diffusions: list[tuple[TrajectoryModel, Mapping[str, Any]]] = []
+    diffusions: list[tuple[TrajectoryModel, JsonObject]] = []
     values: list[ValueModel] = []
     for place in places_below(folder):
         recipe = read_recipe(place) or ("value" if place.parent.name == "values" else "locomotion")
@@ -148,7 +148,7 @@ def folder_of(config: EvalLocomotion, path: str) -> Path:
     return config.logbase / folder_name(config.dataset) / resolve(path, flat(config))
 
 
-def diffusion_of(config: EvalLocomotion, device: torch.device) -> tuple[TrajectoryModel, Mapping[str, Any]]:
+def diffusion_of(config: EvalLocomotion, device: torch.device) -> tuple[TrajectoryModel, JsonObject]:
     """The diffusion at the config's load path, and its config.json."""
     from unveil.errors import UnveilError
     from unveil.planning.trajectory_model import TrajectoryModel

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.locomotion.pair import Pair, models_of
 from unveil.runs.flags import changed
 
@@ -133,7 +133,7 @@ def with_scale(config: EvalLocomotion, pair: Pair) -> tuple[EvalLocomotion, dict
     return changed(config, scale=scale), ratios
 
 
-def held_out_share(described: Mapping[str, Any]) -> float:
+def held_out_share(described: JsonObject) -> float:
     """The fraction of episodes that the diffusion of this config.json was not trained on.
 
     Raises:

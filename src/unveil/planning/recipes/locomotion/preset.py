@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, for_dataset
 from unveil.runs.flags import changed
 
@@ -16,7 +16,7 @@ VALUED = ("guidance", "select", "value_loadpath", "value_epoch")
 """Settings that need a value, which of a run conditional on returns only the preset `default` uses."""
 
 
-def suited(described: Mapping[str, Any]) -> str:
+def suited(described: JsonObject) -> str:
     """The preset for the config.json of a diffusion: `ask` if the model is conditional on returns, whether or
     not there is a value; `paper` for the published network, of unveil or jannerm/diffuser; otherwise
     `default`, which selects by a value."""
@@ -25,7 +25,7 @@ def suited(described: Mapping[str, Any]) -> str:
     return "paper" if described.get("model", "unet") == "unet" else "default"
 
 
-def preset_of(described: Mapping[str, Any] | None, dataset: str, named: str | None, valued: bool) -> Any:
+def preset_of(described: JsonObject | None, dataset: str, named: str | None, valued: bool) -> EvalLocomotion:
     """The settings of a preset, with what suits the data set.
 
     Args:
@@ -63,7 +63,7 @@ def with_preset(config: EvalLocomotion, given: Given) -> EvalLocomotion:
     return preset_of(described, dataset, named, any((given(name) or "none") != "none" for name in VALUED))
 
 
-def _described(config: EvalLocomotion) -> Mapping[str, Any] | None:
+def _described(config: EvalLocomotion) -> JsonObject | None:
     """The config.json of the diffusion, or that of its conversion; None if there is none, which the
     evaluation reports."""
     from unveil.errors import UnveilError

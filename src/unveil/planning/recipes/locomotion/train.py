@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from unveil.checks import whole
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.locomotion.config import TrainValue, check_logbase, folder_name
 from unveil.runs.flags import flat
 
@@ -47,7 +48,7 @@ def train_value(config: TrainValue, progress: Progress) -> Path:
 def _train(
     config: TrainLocomotion | TrainValue,
     recipe: str,
-    task_of: Callable[[Episodes, dict[str, Any]], Task],
+    task_of: Callable[[Episodes, dict[str, object]], Task],
     progress: Progress,
 ) -> Path:
     """Train the model of a task, from a data set to a run folder."""
@@ -68,7 +69,7 @@ def _train(
     return run
 
 
-def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]) -> None:
+def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> None:
     """Copy the averaged weights of a run into a new model, and its normalisation if the run has one.
 
     Raises:
@@ -101,7 +102,7 @@ def begin_with(model: torch.nn.Module, place: Path, described: Mapping[str, Any]
     model.load_state_dict(model.state_dict() | floats)
 
 
-def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, Any]) -> Task:
+def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, object]) -> Task:
     """The task of training a denoiser of windows of actions and observations."""
     import torch
 
@@ -127,7 +128,7 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     return Task(model, draws(size), loss, {}, draws=draws, size=size, lower=LOWER)
 
 
-def value_task(config: TrainValue, episodes: Episodes, described: dict[str, Any]) -> Task:
+def value_task(config: TrainValue, episodes: Episodes, described: dict[str, object]) -> Task:
     """The task of training a value: the return that follows a window, from the noisy window."""
     import numpy as np
     import torch
@@ -199,7 +200,7 @@ def training_episodes(shared: SharedFlags) -> Episodes:
     return held_out(episodes, shared.hold_out, seed=0)[0]
 
 
-def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, Any]:
+def _described(config: TrainLocomotion | TrainValue, episodes: Episodes, recipe: str) -> dict[str, object]:
     """The config.json: all fields of the config, and the sizes of the model under the names of
     `TrajectoryShape`."""
     from unveil.runs.training import as_json

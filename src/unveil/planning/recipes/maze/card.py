@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 
 
-def maze_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+def maze_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card: command, data and licence, seed, minutes, and measured metrics with their commands."""
     from unveil.planning.recipes.maze.config import TRAIN_PRESETS
 

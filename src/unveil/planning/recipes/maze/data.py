@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.maze.config import DataMaze
 from unveil.planning.recipes.maze.load import find_layout
@@ -31,7 +31,7 @@ def data_path(layout: Layout, steps: int, seed: int, noise: float = 0.5) -> Path
     )
 
 
-def make_data(config: DataMaze, progress: Progress) -> dict[str, Any]:
+def make_data(config: DataMaze, progress: Progress) -> dict[str, object]:
     """Generate the data, write the file, and return what is in it."""
     import time
 

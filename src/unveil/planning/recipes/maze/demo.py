@@ -23,7 +23,7 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     from unveil.planning.evaluation.maze import roll
     from unveil.planning.evaluation.maze_pictures import plan_frames, rollout_frames
     from unveil.planning.recipes.maze.config import EvalMaze
-    from unveil.planning.recipes.maze.evaluate import evaluate_maze
+    from unveil.planning.recipes.maze.evaluate import compared
     from unveil.planning.recipes.maze.load import layout_of, planner_of, read_maze_config
     from unveil.planning.worlds.maze.episodes import MazeEpisodes
     from unveil.runs.checkpoints import find_checkpoint
@@ -63,10 +63,10 @@ def run_demo(config: Demo, progress: Callable[..., None]) -> str:
     for multi, title in ((False, "one goal"), (True, "a random goal each episode (Multi2D)")):
         job = JobFlags(config.seed, config.device, threads=1)
         evaluated = EvalMaze(layout.name, multi, config.checkpoint, episodes=config.episodes, job=job)
-        result = evaluate_maze(evaluated, progress)
-        named = {"unveil": result["metrics"], "data controller": result["reference"]["controller"]}
-        named["shortest-path oracle"] = result["reference"]["oracle"]
-        speed = f"{result['metrics']['plans_per_second']:.0f} plans/s on one core"
+        metrics, reference = compared(evaluated, progress)
+        named = {"unveil": metrics, "data controller": reference["controller"]}
+        named["shortest-path oracle"] = reference["oracle"]
+        speed = f"{metrics['plans_per_second']:.0f} plans/s on one core"
         tables.append(
             f"maze {layout.name}, {title}: D4RL score over {config.episodes} episodes, "
             f"{speed}\n{score_rows(named)}"

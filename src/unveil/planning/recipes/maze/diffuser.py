@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.planning.weights.diffuser_folder import LOADER
 from unveil.planning.weights.diffuser_models import ORIGIN
 
@@ -44,7 +45,7 @@ def layout_of_original(original: Original) -> Layout:
     return LAYOUTS[name]
 
 
-def maze_config(original: Original, normalized: bool) -> dict[str, Any]:
+def maze_config(original: Original, normalized: bool) -> JsonObject:
     """The config.json of an experiment, as of a run with the preset `paper`.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.maze.load import find_layout, layout_of, load_driver
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 
-def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
+def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, object]:
     """Roll out the planner and the references on the same episodes; returns metrics and references."""
+    metrics, reference = compared(config, progress)
+    protocol = protocol_name(find_layout(config.maze), config.multi)
+    return {"metrics": metrics, "reference": reference, "protocol": protocol}
+
+
+def compared(config: EvalMaze, progress: Progress) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """The metrics of the planner, and those of each reference by its name."""
     import torch
 
     from unveil.planning.evaluation.maze import starting_states
@@ -59,13 +66,13 @@ def evaluate_maze(config: EvalMaze, progress: Progress) -> dict[str, Any]:
     metrics = driven(planner, world, lambda t: progress("driving", t, layout.steps, {}))
     metrics |= timed(planner, starting_states(layout, True, config.plan_pairs, job.seed + 1))
     metrics |= time_acts(planner, starting_states(layout, config.multi, 1, job.seed + 1))
-    reference: dict[str, Any] = {}
+    reference: dict[str, dict[str, float]] = {}
     runs = {"controller": lambda world: controller_reference(world, job.seed), "oracle": oracle_reference}
     for i, (name, run) in enumerate(runs.items() if config.reference else ()):
         world = starting_states(layout, config.multi, config.episodes, job.seed)
         reference[name] = reference_metrics(layout, run(world))
         progress("references", i + 1, 2, {})
-    return {"metrics": metrics, "reference": reference, "protocol": protocol_name(layout, config.multi)}
+    return metrics, reference
 
 
 def driven(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.planning.planner_settings import PlannerSettings
 from unveil.planning.recipes.config_checks import check_maze
 from unveil.runs.config import read_config
@@ -39,7 +40,11 @@ def find_layout(maze: str) -> Layout:
 
 
 def load_planner(
-    folder: Path, device: str = "auto", seed: int = 0, settings: PlannerSettings | None = None, **fields: Any
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    settings: PlannerSettings | None = None,
+    **fields: object,
 ) -> Planner:
     """A `Planner` from a run folder, a checkpoint folder or the folder of a packaged model.
 
@@ -48,12 +53,12 @@ def load_planner(
     Raises:
         UnveilError: the checkpoint is of the preset `paper`.
     """
-    settings = PlannerSettings(**fields) if settings is None else settings
+    settings = replace(PlannerSettings(), **fields) if settings is None else settings
     return planner_of(read_maze_config(folder), folder, device, seed, settings)
 
 
 def planner_of(
-    described: Mapping[str, Any], folder: Path, device: str, seed: int, settings: PlannerSettings
+    described: JsonObject, folder: Path, device: str, seed: int, settings: PlannerSettings
 ) -> Planner:
     """The `Planner` of a checkpoint whose config.json is read.
 
@@ -75,7 +80,11 @@ def planner_of(
 
 
 def load_driver(
-    folder: Path, device: str = "auto", seed: int = 0, settings: PlannerSettings | None = None, **fields: Any
+    folder: Path,
+    device: str = "auto",
+    seed: int = 0,
+    settings: PlannerSettings | None = None,
+    **fields: object,
 ) -> Planner | Diffuser:
     """The planner of a checkpoint: `Planner`, or `Diffuser` for the preset `paper`, which has no settings.
 
@@ -90,7 +99,7 @@ def load_driver(
 
     described = read_maze_config(folder)
     if described["preset"] != "paper":
-        settings = PlannerSettings(**fields) if settings is None else settings
+        settings = replace(PlannerSettings(), **fields) if settings is None else settings
         return planner_of(described, folder, device, seed, settings)
     if settings or fields:
         names = f", got {', '.join(fields)}" if fields else ""
@@ -100,7 +109,7 @@ def load_driver(
     return Diffuser(fast_trajectories(model), seed=seed)
 
 
-def path_model(config: Mapping[str, Any]) -> PathModel:
+def path_model(config: JsonObject) -> PathModel:
     """The untrained model of a run's config."""
     from unveil.planning.path_model import PathModel, PathModelShape
 
@@ -108,7 +117,7 @@ def path_model(config: Mapping[str, Any]) -> PathModel:
     return PathModel(PathModelShape(**{name: config[name] for name in sizes}))
 
 
-def published_model(config: Mapping[str, Any]) -> TrajectoryModel:
+def published_model(config: JsonObject) -> TrajectoryModel:
     """The untrained model of a run with the preset `paper`; without sizes of a U-Net in the config, of the
     released ones."""
     from unveil.planning.diffuser import maze_shape
@@ -120,7 +129,7 @@ def published_model(config: Mapping[str, Any]) -> TrajectoryModel:
     return TrajectoryModel(maze_shape(horizon, steps, width, multiples, **sizes))
 
 
-def layout_of(config: Mapping[str, Any]) -> Layout:
+def layout_of(config: JsonObject) -> Layout:
     """The maze of a run's config."""
     from unveil.planning.worlds.maze.layout import LAYOUTS, Layout
 
@@ -133,6 +142,6 @@ def layout_of(config: Mapping[str, Any]) -> Layout:
     )
 
 
-def read_maze_config(folder: Path) -> dict[str, Any]:
+def read_maze_config(folder: Path) -> JsonObject:
     """The config.json of a maze planner; raises as `read_config`."""
     return read_config(folder, "maze", check_maze)

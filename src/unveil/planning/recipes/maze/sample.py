@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.planner_settings import PlannerSettings
 from unveil.runs.flags import flat
@@ -73,7 +73,7 @@ def check_free(layout: Layout, position: Float[np.ndarray, "2"], name: str) -> N
         )
 
 
-def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, Any]:
+def sample_maze(config: SampleMaze, progress: Progress) -> dict[str, object]:
     """Plan a path, draw it, and return what is known of it."""
     import numpy as np
     import torch

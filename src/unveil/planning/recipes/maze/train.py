@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.checks import whole
+from unveil.files.json_objects import JsonObject
 from unveil.planning.recipes.maze.data import load_data, unmarked
 from unveil.planning.recipes.maze.load import find_layout, path_model, published_model
 from unveil.runs.flags import flat
@@ -116,7 +117,7 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 
 
 def draw_samples(
-    layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
+    layout: Layout, config: JsonObject, run: Path, step: int, weights: dict[str, torch.Tensor]
 ) -> None:
     """Draw four plans, always between the same free cells, to `samples/step-<step>.png` of the run folder.
 
@@ -133,7 +134,7 @@ def draw_samples(
 
 
 def _draw_samples(
-    layout: Layout, config: Mapping[str, Any], run: Path, step: int, weights: dict[str, torch.Tensor]
+    layout: Layout, config: JsonObject, run: Path, step: int, weights: dict[str, torch.Tensor]
 ) -> None:
     import numpy as np
     import torch

@@ -57,7 +57,7 @@ class LocomotionEpisodes:
         self.count = count
         self.version = version
         self._alive_at_the_end = version == "v4"
-        self._world: Any = getattr(
+        self._world = getattr(
             import_module(f"gymnasium.envs.mujoco.{MODULES[body.name]}_{version}"), f"{body.title}Env"
         )()
         self._model = self._world.model
@@ -67,7 +67,7 @@ class LocomotionEpisodes:
         """Reset all episodes, episode i with seed + i; returns observations."""
         if seed < 0:
             raise ValueError(f"locomotion episodes: seed >= 0 is needed, got {seed}")
-        self._data: list[Any] = []
+        self._data: list[Any] = []  # of MjData, of which mujoco's stub knows little
         for i in range(self.count):
             self._world.reset(seed=seed + i)
             self._data.append(copy(self._world.data))

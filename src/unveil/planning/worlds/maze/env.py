@@ -1,7 +1,5 @@
 """Maze2D as a gymnasium environment, with D4RL's reset and reward, and a small picture."""
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -32,7 +30,7 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         ValueError: an unknown maze or render mode.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012 (gymnasium declares it so)
+    metadata: dict[str, object] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012 (gymnasium declares it so)
 
     def __init__(
         self, maze: str | Layout = "large", multi: bool = False, render_mode: str | None = None
@@ -48,8 +46,8 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._started = False
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float[np.ndarray, "4"], dict[str, Any]]:
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[Float[np.ndarray, "4"], dict[str, object]]:
         """Start an episode: a random free cell, a velocity from N(0, 0.1^2), the goal of the task.
 
         Args:
@@ -71,7 +69,7 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._started = True
         return self._episode.state[0].copy(), self._info()
 
-    def step(self, action: np.ndarray) -> tuple[Float[np.ndarray, "4"], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Float[np.ndarray, "4"], float, bool, bool, dict[str, object]]:
         """Apply a force for 0.01 s.
 
         Raises:
@@ -102,7 +100,7 @@ class MazeEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise ResetNeeded("render: call reset() before the first picture")
         return picture(self.layout, self._episode.state[0, :2], self._episode.goal[0])
 
-    def _info(self) -> dict[str, Any]:
+    def _info(self) -> dict[str, object]:
         state, goal = self._episode.state[0], self._episode.goal[0]
         return {"goal": goal.copy(), "success": bool(goal_reward(state[:2], goal))}
 

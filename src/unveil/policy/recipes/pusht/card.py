@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.policy.recipes.pusht.config import TRAIN_PRESETS, for_network
 from unveil.runs.card import flag, flags_of, spent
 
 
-def pusht_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+def pusht_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of a policy: command, data with licence and attribution, training time, metrics."""
     d = described
     minutes, loss = spent(checkpoint)

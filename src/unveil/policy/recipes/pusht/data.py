@@ -6,7 +6,6 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ LOCAL_PICTURES = Path("pusht/pusht_images_96.npz")
 PICTURES = ("img", "image")  # names in the published buffer and in LeRobot's
 
 
-def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
+def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, object]:
     """Read and check demonstrations, write the file and its card, and describe them."""
     out = config.out or home() / CONVERTED
     if out.suffix != ".npz" or out.is_dir():
@@ -47,10 +46,10 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     with output(card_file) as partial:
         partial.write_text(json.dumps(card, indent=1) + "\n")
     progress(f"reading {config.source}", 1, 1, {})
-    metrics = card["metrics"]
-    observed = ", ".join(f"{name} {tuple(shape)}" for name, shape in card["observations"].items())
+    metrics = _metrics(demonstrations)
+    observed = ", ".join(f"{name} {values.shape[1:]}" for name, values in sorted(observations.items()))
     flags = "" if config.out is None else f" --data {shlex.quote(str(out))}"
-    flags += " --observation pixels" if card["observations"]["state"] == [2] else ""
+    flags += " --observation pixels" if observations["state"].shape[1:] == (2,) else ""
     return {
         "path": str(out),
         "protocol": "demonstrations",
@@ -63,9 +62,8 @@ def make_pusht_data(config: DataPushT, progress: Progress) -> dict[str, Any]:
     }
 
 
-def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
+def card_of(source: str, demonstrations: Demonstrations) -> dict[str, object]:
     """The card of demonstrations; without a time, so that the same data have the same card."""
-    lengths = demonstrations.episode_ends - demonstrations.starts
     return {
         "name": "pusht",
         "source": source,
@@ -74,13 +72,18 @@ def card_of(source: str, demonstrations: Demonstrations) -> dict[str, Any]:
         },
         "action_low": demonstrations.actions.min(0).round(1).tolist(),
         "action_high": demonstrations.actions.max(0).round(1).tolist(),
-        "metrics": {
-            "steps": len(demonstrations),
-            "length_mean": float(lengths.mean()),
-            "length_min": int(lengths.min()),
-            "length_max": int(lengths.max()),
-            "n": len(lengths),
-        },
+        "metrics": _metrics(demonstrations),
+    }
+
+
+def _metrics(demonstrations: Demonstrations) -> dict[str, int | float]:
+    lengths = demonstrations.episode_ends - demonstrations.starts
+    return {
+        "steps": len(demonstrations),
+        "length_mean": float(lengths.mean()),
+        "length_min": int(lengths.min()),
+        "length_max": int(lengths.max()),
+        "n": len(lengths),
     }
 
 

@@ -7,7 +7,7 @@ from time import perf_counter
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output
 from unveil.policy.recipes.pusht.config import DemoPushT, EvalPushT
-from unveil.policy.recipes.pusht.evaluate import evaluate_pusht
+from unveil.policy.recipes.pusht.evaluate import scored
 from unveil.runs.flags import changed, flat
 from unveil.runs.machine import command_name
 from unveil.runs.progress import Progress
@@ -26,12 +26,11 @@ def run_demo_pusht(config: DemoPushT, progress: Progress) -> str:
     video = config.out / "pusht.gif"
     check_output(video)
     shared = {name: value for name, value in flat(config).items() if name != "out"}
-    result = evaluate_pusht(changed(EvalPushT(), **shared, decisions=10, video=video), progress)
-    m = result["metrics"]
+    m, protocol, _ = scored(changed(EvalPushT(), **shared, decisions=10, video=video), progress)
     speed = f"a decision takes {m['decision_ms_p50']:.0f} ms on one thread"
     interval = f" ± {m['score_ci95']:.3f}" if config.episodes > 1 else ""
     return f"""
-{result["protocol"]}
+{protocol}
 score {m["score_mean"]:.3f}{interval} over {m["n"]} episodes, solved {m["success_rate"]:.0%}; {speed}
 
 {video}: four episodes; the line is the predicted chunk, the warm dots are its executed actions

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +30,20 @@ from unveil.runs.progress import Progress
 SHOWN, SIZE = 4, 224  # episodes of a video, and the side in pixels of each
 
 
-def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
+def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, object]:
     """Roll the policy out in all episodes at once and time its decisions; returns metrics and scores."""
+    metrics, protocol, world = scored(config, progress)
+    return {
+        "metrics": metrics,
+        "scores": world.best.tolist(),
+        "coverage": world.coverage.tolist(),
+        "protocol": protocol,
+        **{name: version(name) for name in ("gym-pusht", "pymunk")},
+    }
+
+
+def scored(config: EvalPushT, progress: Progress) -> tuple[dict[str, float], str, PushTEpisodes]:
+    """The metrics, the protocol in words, and the episodes that were rolled out."""
     if config.video is not None:
         if config.video.suffix not in (suffixes := video_suffixes()):
             more = "" if ".mp4" in suffixes else " (.mp4 needs ffmpeg: pip install imageio[ffmpeg])"
@@ -67,13 +78,7 @@ def evaluate_pusht(config: EvalPushT, progress: Progress) -> dict[str, Any]:
         f"PushT, {observation}, largest reward of {config.max_steps} steps, starts as published from seed "
         f"{config.job.seed} on{delay}"
     )
-    return {
-        "metrics": metrics,
-        "scores": world.best.tolist(),
-        "coverage": world.coverage.tolist(),
-        "protocol": protocol,
-        **{name: version(name) for name in ("gym-pusht", "pymunk")},
-    }
+    return metrics, protocol, world
 
 
 def loaded(config: EvalPushT | SamplePushT) -> tuple[Policy, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from unveil.runs.flags import flat
 from unveil.runs.progress import Progress
 
 
-def sample_pusht(config: SamplePushT, progress: Progress) -> dict[str, Any]:
+def sample_pusht(config: SamplePushT, progress: Progress) -> dict[str, object]:
     """Predict chunks, draw them, and describe them."""
     if config.out.suffix != ".png":
         raise ValueError(f"`out` must end in .png, got {config.out}")

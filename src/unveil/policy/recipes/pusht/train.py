@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from unveil.files.json_objects import JsonObject
 from unveil.files.notes import left_out, note
 from unveil.policy.data.chunks import Chunks, check_window, published_split
 from unveil.policy.distillation import STATES, student_batches, student_loss
@@ -93,7 +93,7 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     return config.run.folder
 
 
-def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, dict[str, Any]]:
+def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, JsonObject]:
     """The config with network and shape of the run to begin with, and that run's fields that are no flags.
 
     Raises:

@@ -53,7 +53,7 @@ class PushTEpisodes:
                 f"PushT episodes: count and steps of at least 1 are needed, got {count} and {steps}"
             )
         self.count, self.steps = count, steps
-        self._worlds: list[Any] = [
+        self._worlds: list[Any] = [  # gym_pusht has no stubs
             PushTEnv(obs_type="state", observation_width=PIXELS, observation_height=PIXELS)
             for _ in range(count)
         ]
