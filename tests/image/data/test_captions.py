@@ -167,7 +167,9 @@ RECORDS = [
 def test_records_of_drawings_give_captions(tmp_path):
     np.savez(tmp_path / "e.npz", images=np.zeros((3, 4, 4), np.uint8))
     (tmp_path / "e.json.gz").write_bytes(gzip.compress(json.dumps(RECORDS).encode()))
-    images = read_captions(read_images(str(tmp_path / "e.npz"), Reading()))
+    plain = read_images(str(tmp_path / "e.npz"), Reading())
+    assert plain.captions is None and RandomImages(plain).captions is None  # unless they are asked for
+    images = read_captions(plain)
     assert images.captions == ("fluent flat emoji of left arrow", "noto v1 emoji of cat")
     assert images.drawings == (
         Drawing("fluent-emoji-flat", "left arrow", ("arrow",), "1", "g"),
@@ -210,7 +212,7 @@ def numbered(count):
     pixels = np.ascontiguousarray(np.broadcast_to(numbers[:, None, None, None], (count, 3, 4, 4)), np.uint8)
     texts = tuple(map(str, range(count)))
     return ImageSet(
-        pixels, numbers % 2, ("even", "odd"), numbers // 3, captions=texts,
+        pixels, numbers % 2, ("even", "odd"), numbers // 3, captions=texts, stored_captions=texts,
         drawings=tuple(Drawing(text, text) for text in texts), files=tuple(map(Path, texts)),
     )  # fmt: skip
 
@@ -222,6 +224,7 @@ def test_captions_stay_with_their_images(in_place):
     for part in (*parts, parts[0].chosen(np.array([5, 2, 2])), alike(parts[1], parts[0])):
         levels = part.pixels[:, 0, 0, 0].tolist()
         assert [int(text) for text in part.captions] == levels
+        assert part.stored_captions == part.captions
         assert [int(drawing.name) for drawing in part.drawings] == levels
         assert [int(str(file)) for file in part.files] == levels
         assert (np.array(levels) % 2 == part.labels).all() and (np.array(levels) // 3 == part.groups).all()

@@ -141,6 +141,7 @@ def test_white_pictures_have_no_object_and_whole_ones_no_size():
         ("left of", (0.2, 0.8), (0.5, 0.6), True),
         ("left of", (0.8, 0.2), (0.5, 0.6), False),
         ("left of", (0.4, 0.6), (0.2, 0.8), False),  # it is above
+        ("left of", (0.4, 0.6), (0.8, 0.2), False),  # it is below
         ("right of", (0.8, 0.2), (0.5, 0.6), True),
         ("above", (0.5, 0.6), (0.2, 0.8), True),
         ("below", (0.5, 0.6), (0.2, 0.8), False),

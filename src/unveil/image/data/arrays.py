@@ -89,7 +89,7 @@ def read_array(file: Path, reading: Reading, styles: Sequence[str] = ()) -> Imag
         known.groups,
         notes=(*notes, *lost),
         unlabelled=known.why,
-        captions=known.captions,
+        stored_captions=known.captions,
         drawings=known.drawings,
     )
 

@@ -53,8 +53,9 @@ def read_captions(images: ImageSet, source: str = "auto") -> ImageSet:
     """
     if source not in ("auto", "txt"):
         return _from_tables(images, [found(Path(source))])
-    if source == "auto" and images.captions is not None:
-        texts = (_cleaned(text, f"image {row} of the data") for row, text in enumerate(images.captions))
+    if source == "auto" and images.stored_captions is not None:
+        stored = enumerate(images.stored_captions)
+        texts = (_cleaned(text, f"image {row} of the data") for row, text in stored)
         return replace(images, captions=tuple(texts))
     if images.files is None:
         raise UnveilError(

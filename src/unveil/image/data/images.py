@@ -30,7 +30,8 @@ class ImageSet:
         skipped: files that could not be read.
         notes: other remarks of the reader, one line each.
         unlabelled: the reason why there are no labels.
-        captions: a text for each image, or None.
+        captions: a text for each image, as `read_captions` chose them; None: captions are not used.
+        stored_captions: texts that came with an array, from which `read_captions` may choose, or None.
         drawings: descriptions from which a `CaptionSampler` draws captions, or None.
         files: the file of each image, or None.
     """
@@ -43,6 +44,7 @@ class ImageSet:
     notes: tuple[str, ...] = ()
     unlabelled: str = ""
     captions: tuple[str, ...] | None = None
+    stored_captions: tuple[str, ...] | None = None
     drawings: tuple[Drawing, ...] | None = None
     files: tuple[Path, ...] | None = None
 
@@ -55,17 +57,15 @@ class ImageSet:
 
     def with_pixels(self, pixels: UInt8[np.ndarray, "M C H W"], rows: np.ndarray) -> ImageSet:
         """Other pixels, with all else that belongs to some rows, by index or by mask."""
-        labels, groups = (None if part is None else part[rows] for part in (self.labels, self.groups))
         indices = np.arange(len(self))[rows].tolist()
-        return replace(
-            self,
-            pixels=pixels,
-            labels=labels,
-            groups=groups,
-            captions=None if self.captions is None else tuple(self.captions[i] for i in indices),
-            drawings=None if self.drawings is None else tuple(self.drawings[i] for i in indices),
-            files=None if self.files is None else tuple(self.files[i] for i in indices),
-        )
+        picked: dict[str, object] = {}
+        for name in ("labels", "groups"):
+            part = getattr(self, name)
+            picked[name] = None if part is None else part[rows]
+        for name in ("captions", "stored_captions", "drawings", "files"):
+            part = getattr(self, name)
+            picked[name] = None if part is None else tuple(part[i] for i in indices)
+        return replace(self, pixels=pixels, **picked)  # pyright: ignore[reportArgumentType]
 
 
 def split(
