@@ -80,6 +80,16 @@ def test_rows_are_those_of_transformers(clip):
     assert valid.int().tolist() == rows.attention_mask
 
 
+def test_the_published_vocabulary():
+    """Only where `pip install --no-deps open-clip-torch==3.3.0` was run; ids of transformers' documentation."""
+    try:
+        published = read_clip_tokenizer(None)
+    except UnveilError:
+        pytest.skip("open-clip-torch is not installed")
+    assert published.ids("a photo of a cat") == [320, 1125, 539, 320, 2368]
+    assert (published.size, published.start, published.end, published.pad) == (49408, 49406, 49407, 49407)
+
+
 def test_stable_diffusion_2_pads_with_the_first_id_and_keeps_exclamation_marks(tmp_path):
     vocabulary, merges = clip_vocabulary()
     second = clip_tokenizer(vocabulary, merges, {}, 6, "!")

@@ -46,7 +46,8 @@ class Bert(nn.Module):
     """A bidirectional post-norm transformer. Devlin et al. 2019.
 
     Padding is masked in the attention. `pooled` is the mean of the real tokens, divided by its L2 norm: the
-    sentence vector of MiniLM (Reimers & Gurevych 2019). Every row needs a real token.
+    sentence vector of MiniLM (Reimers & Gurevych 2019). Every row needs a real token. Initial weights have
+    the standard deviation (inputs)^-1/2, not BERT's .02, so that a random encoder mixes its tokens, too.
 
     Raises:
         ValueError: heads do not divide the width.
@@ -64,9 +65,11 @@ class Bert(nn.Module):
         self.blocks = nn.ModuleList(
             BertBlock(shape.width, shape.heads, shape.hidden, shape.epsilon) for _ in range(shape.layers)
         )
-        for parameter in self.parameters():
-            if parameter.ndim == 2:
-                draw(parameter, std=0.02)
+        for table in (self.words.weight, self.positions, self.types):
+            draw(table, std=0.02)
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                draw(module.weight, std=module.in_features**-0.5)
 
     def forward(self, ids: Int[Tensor, "B N"], valid: Bool[Tensor, "B N"]) -> EncodedText:
         """Encode texts.
