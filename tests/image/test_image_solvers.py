@@ -1,6 +1,7 @@
 """Solvers and grids of images by name: each pair that the settings allow makes images on every kind of model, or
 says in one line why not."""
 
+import re
 from typing import get_args, get_type_hints
 
 import pytest
@@ -43,7 +44,7 @@ def model_of(kind: str, **changes) -> ImageModel:
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_pair_makes_images_or_says_why_not(solver, grid):
     for kind in KINDS:
-        model, settings = model_of(kind), ImageSettings(solver, grid, steps=3)
+        model, settings = model_of(kind), ImageSettings(solver, 3, grid=grid)
         refused = {
             "lcm": kind != "table" and "`solver=lcm` is for models that were distilled",
             "pndm": kind == "flow" and "`solver=pndm` mixes predictions of the noise at even times",
@@ -53,9 +54,9 @@ def test_every_pair_makes_images_or_says_why_not(solver, grid):
             and f"`grid={grid}` takes entries of a table of betas"
         )
         if refused:
-            with pytest.raises(ValueError) as caught:
+            with pytest.raises(ValueError, match=re.escape(refused)) as caught:
                 image_times(model, settings)
-            assert refused in str(caught.value) and "\n" not in str(caught.value)
+            assert "\n" not in str(caught.value)
             continue
         times = image_times(model, settings)
         assert len(times) == 4 and times.dtype == torch.float64 and bool((times.diff() < 0).all())
@@ -97,7 +98,7 @@ def test_linspace_leading_and_trailing_depend_on_diffusers_scheduler():
     model = model_of("table", diffusion_steps=1000)
 
     def entries(solver: str, grid: str, steps: int = 4) -> list[int]:
-        return (image_times(model, ImageSettings(solver, grid, steps)) * 1000).round().int().tolist()
+        return (image_times(model, ImageSettings(solver, steps, grid=grid)) * 1000).round().int().tolist()
 
     assert entries("ddim", "leading") == entries("pndm", "leading") == [752, 502, 252, 2, 1]
     assert entries("euler", "leading") == entries("dpmpp_sde", "leading") == [752, 502, 252, 2, 0]
@@ -106,7 +107,7 @@ def test_linspace_leading_and_trailing_depend_on_diffusers_scheduler():
     assert entries("euler", "linspace") == entries("ddim", "linspace") == [1000, 667, 334, 1, 0]
     assert entries("dpmpp_2m_sde", "trailing") == [1000, 750, 500, 250, 0]
     assert entries("pndm", "trailing") == [1000, 750, 500, 250, 1]
-    assert torch.equal(image_times(model, ImageSettings("heun", "trailing", 4)), trailing(1000, 4))
+    assert torch.equal(image_times(model, ImageSettings("heun", 4, grid="trailing")), trailing(1000, 4))
     with pytest.raises(ValueError, match="take fewer `steps`"):
         entries("ddim", "leading", 1000)
 
@@ -127,9 +128,9 @@ def test_eta_has_a_default_for_each_solver():
 
 def test_a_grid_excludes_what_else_chooses_times():
     with pytest.raises(ValueError, match="`grid` and `spacing` both choose the times"):
-        ImageSettings("ddim", "karras", spacing="quadratic")
+        ImageSettings("ddim", grid="karras", spacing="quadratic")
     with pytest.raises(ValueError, match="`grid` and `respacing` both choose the times"):
-        ImageSettings("ddim", "karras", respacing="ddim25")
+        ImageSettings("ddim", grid="karras", respacing="ddim25")
 
 
 def test_a1111s_names_and_back():
@@ -157,6 +158,5 @@ def test_a1111s_names_and_back():
         (lambda: solver_and_grid("Euler Karras", "Uniform"), "sampler 'Euler Karras' is not known"),
         (lambda: sampler_and_schedule("rk45", ""), "`solver=rk45` with `grid=` has no name"),
     ):
-        with pytest.raises(ValueError, match=None) as caught:
+        with pytest.raises(ValueError, match=re.escape(message)):
             call()
-        assert message in str(caught.value)

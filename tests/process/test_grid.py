@@ -49,7 +49,7 @@ def test_exponential_spacing_holds_on_every_schedule(schedule):
     expected = [12.0 * (0.02 / 12.0) ** (i / 8) for i in range(9)]
     assert ratio.tolist() == pytest.approx(expected, rel=1e-9)
     assert float(times[-1]) == 0.0
-    with pytest.raises(ValueError, match="exponential grid: sigma / alpha must run from 0.02 to 2e"):
+    with pytest.raises(ValueError, match=r"exponential grid: sigma / alpha must run from 0\.02 to 2e"):
         exponential(tabulated(scaled_linear_betas()), 9, 0.02, 2e8)
 
 
