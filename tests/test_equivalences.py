@@ -18,9 +18,22 @@ from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.posterior import posterior, posterior_coefficients
 from unveil.process.schedule import Flow, Karras, cosine_betas, tabulated
 from unveil.sampling.edit import Ascend
-from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+from unveil.sampling.gaussian import (
+    DDIM,
+    LCM,
+    PNDM,
+    Ancestral,
+    DPMpp2M,
+    DPMpp2MSDE,
+    DPMppSDE,
+    Euler,
+    EulerAncestral,
+    Heun,
+    UniPC,
+)
 from unveil.sampling.guidance import Branch, cfg, tilted
 from unveil.sampling.loop import sample
+from unveil.sampling.noise import Recorded
 
 
 class Speaks(nn.Module):
@@ -43,7 +56,22 @@ def speaking(belief, schedule, parameterization) -> GaussianDenoiser:
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=NAMES)
-@pytest.mark.parametrize("solver", [DDIM, lambda s: DDIM(s, 1.0), Ancestral, Heun, DPMpp2M])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        DDIM,
+        lambda s: DDIM(s, 1.0),
+        Ancestral,
+        Heun,
+        DPMpp2M,
+        DPMpp2MSDE,
+        DPMppSDE,
+        PNDM,
+        lambda s: PNDM(s, "v"),
+        UniPC,
+        LCM,
+    ],
+)
 def test_1_prediction_types_are_coefficients(schedule, solver, generator):
     """The same belief, spoken in every parameterization, gives the same sample."""
     belief = MixtureData(schedule)
@@ -67,6 +95,40 @@ def test_2_the_euler_step_of_flow_matching_is_ddim(t, share, seed):
     torch.testing.assert_close(
         DDIM(Flow()).step(belief, x, now, after, None, None)[0], euler, rtol=1e-9, atol=1e-10
     )
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=NAMES)
+def test_3_k_diffusions_euler_steps_are_ddim(schedule, generator):
+    """Its formulas, for x / alpha as a function of r = sigma / alpha: without noise, ancestral, with churn."""
+    belief = MixtureData(schedule)
+    x = torch.randn((16, 1), generator=generator, dtype=torch.float64)
+    noise = torch.randn((16, 1), generator=generator, dtype=torch.float64)
+    for t, s in ((0.9, 0.6), (0.3, 0.1)):
+        t, s = torch.tensor(t, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
+        alpha_t, alpha_s = schedule.alpha(t), schedule.alpha(s)
+        r_t, r_s = schedule.sigma(t) / alpha_t, schedule.sigma(s) / alpha_s
+        y = x / alpha_t
+
+        def slope(y, r):
+            time = schedule.time(-2.0 * r.log())
+            return (y - belief(schedule.alpha(time) * y, time.expand(16)).mean) / r
+
+        plain = alpha_s * (y + slope(y, r_t) * (r_s - r_t))
+        for solver in (Euler(schedule), DDIM(schedule)):
+            torch.testing.assert_close(solver.step(belief, x, t, s, None, None)[0], plain)
+        for eta in (0.5, 1.0):
+            up = torch.minimum(r_s, eta * (r_s**2 * (r_t**2 - r_s**2) / r_t**2).sqrt())
+            down = (r_s**2 - up**2).sqrt()
+            ancestral = alpha_s * (y + slope(y, r_t) * (down - r_t) + up * noise)
+            solvers = [EulerAncestral(schedule, eta), DDIM(schedule, eta)]
+            for solver in solvers + [Ancestral(schedule)] * (eta == 1.0):
+                got, _ = solver.step(belief, x, t, s, None, Recorded([noise]))
+                torch.testing.assert_close(got, ancestral)
+        higher = 1.05 * r_t
+        raised = y + 1.003 * noise * (higher**2 - r_t**2).sqrt()
+        churned = alpha_s * (raised + slope(raised, higher) * (r_s - higher))
+        got, _ = Euler(schedule, 0.05, 1.003).step(belief, x, t, s, None, Recorded([noise]))
+        torch.testing.assert_close(got, churned, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", VARIANCE_PRESERVING)

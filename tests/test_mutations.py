@@ -42,6 +42,7 @@ AUTOENCODER, AUTOENCODING = (
 )
 EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
 CLIP_TEXT = "tests/image/networks/test_clip.py"
+SOLVERS = "tests/sampling/test_diffusers_solvers.py tests/sampling/test_solvers.py tests/test_orders.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -969,6 +970,26 @@ FLIPS = [
         "times[positions]",
         "times[1 + positions]",
         "tests/policy/test_policy_distillation.py",
+    ),
+    ("sampling/dpmpp.py", "-torch.expm1(-h - noisy)", "-torch.expm1(-h)", SOLVERS),
+    ("sampling/dpmpp.py", "(shared * first + own *", "(own * first + shared *", SOLVERS),
+    ("sampling/dpmpp.py", "-torch.expm1(-2.0 * noisy)", "-torch.expm1(-noisy)", SOLVERS),
+    ("sampling/pndm.py", "(3 / 2, -1 / 2)", "(1 / 2, 1 / 2)", SOLVERS),
+    ("sampling/pndm.py", "(alpha_t * output + sigma_t * x_t)", "(alpha_t * output - sigma_t * x_t)", SOLVERS),
+    ("sampling/unipc.py", "phi = phi / z - 1.0", "phi = phi / z + 1.0", SOLVERS),
+    ("sampling/unipc.py", "x_t = x_t - alpha_t * _summed", "x_t = x_t + alpha_t * _summed", SOLVERS),
+    ("sampling/consistency.py", "float(t) - 1.0)", "float(t))", SOLVERS),
+    (
+        "process/grid.py",
+        "first, stride = 1 + offset,",
+        "first, stride = offset,",
+        "tests/process/test_grid.py",
+    ),
+    (
+        "image/solvers.py",
+        "times[-1] = 1.0 / entries",
+        "times[-1] = 0.0 / entries",
+        "tests/image/test_image_solvers.py",
     ),
     (
         "sampling/consistency.py",

@@ -320,7 +320,7 @@ def test_pixels_go_there_and_back():
         (lambda: ImageShape(28, 1, schedule="flow", learned_variance=True), "belongs to a table"),
         (lambda: ImageShape(28, 1, schedule="karras"), "needs predicts edm"),
         (lambda: ImageSettings(steps=0), "`steps` must be a whole number of at least 1"),
-        (lambda: ImageSettings("heun", eta=0.5), "`eta` needs `solver=ddim`"),
+        (lambda: ImageSettings("heun", eta=0.5), "`eta` needs `solver` ddim or euler_ancestral"),
         (lambda: ImageSettings("ddim", variance="large"), "`variance` needs `solver=ddpm`"),
         (lambda: run("ddpm", {}, steps=101), "was trained with 100 steps"),
         (lambda: run("flow", {}, spacing="quadratic"), "on a table of steps"),

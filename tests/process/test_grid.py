@@ -4,8 +4,22 @@ import pytest
 import torch
 
 from analytic import CONTINUOUS
-from unveil.process.grid import jumping, karras, quadratic, respaced, respaced_by, strided, trailing, uniform
-from unveil.process.schedule import Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
+from unveil.process.grid import (
+    exponential,
+    jumping,
+    karras,
+    latent_consistency,
+    leading,
+    linspace,
+    quadratic,
+    respaced,
+    respaced_by,
+    sgm_uniform,
+    strided,
+    trailing,
+    uniform,
+)
+from unveil.process.schedule import Flow, Karras, ScaledLinearBeta, log_snr, scaled_linear_betas, tabulated
 
 
 def test_uniform_and_trailing():
@@ -26,6 +40,36 @@ def test_karras_spacing_holds_on_every_schedule(schedule):
     assert float(ratio[0]) == pytest.approx(12.0)
     assert float(ratio[-1]) == pytest.approx(0.02)
     assert float(times[-1]) == 0.0
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS[:4])
+def test_exponential_spacing_holds_on_every_schedule(schedule):
+    times = exponential(schedule, 9, sigma_min=0.02, sigma_max=12.0)
+    ratio = (-0.5 * log_snr(schedule, times[:-1])).exp()
+    expected = [12.0 * (0.02 / 12.0) ** (i / 8) for i in range(9)]
+    assert ratio.tolist() == pytest.approx(expected, rel=1e-9)
+    assert float(times[-1]) == 0.0
+    with pytest.raises(ValueError, match=r"exponential grid: sigma / alpha must run from 0\.02 to 2e"):
+        exponential(tabulated(scaled_linear_betas()), 9, 0.02, 2e8)
+
+
+def test_grids_of_stable_diffusion():
+    """Entries counted from 0, as its code does; k-diffusion's lie between them."""
+
+    def entries(times):
+        return (times * 1000 - 1).tolist()
+
+    assert entries(leading(1000, 50))[:3] == pytest.approx([981, 961, 941])
+    assert entries(leading(1000, 50))[-2:] == pytest.approx([1, 0])
+    assert entries(leading(1000, 30))[:2] == pytest.approx([958, 925])
+    assert entries(leading(1000, 4, offset=0, end=0)) == pytest.approx([750, 500, 250, 0, -1])
+    assert entries(linspace(1000, 4)) == pytest.approx([999, 666, 333, 0, -1])
+    assert entries(linspace(1000, 3)) == pytest.approx([999, 499.5, 0, -1])
+    assert entries(sgm_uniform(1000, 4)) == pytest.approx([999, 749.25, 499.5, 249.75, -1])
+    assert entries(sgm_uniform(1000, 4, rounded=True)) == pytest.approx([999, 749, 500, 250, -1])
+    assert entries(latent_consistency(1000, 4)) == pytest.approx([999, 759, 499, 259, -1])
+    assert entries(latent_consistency(1000, 1)) == pytest.approx([999, -1])
+    assert (latent_consistency(10, 2) * 10).tolist() == pytest.approx([10, 5, 0])
 
 
 def test_respaced_takes_each_sections_own_count():
@@ -57,6 +101,15 @@ def test_a_range_that_the_schedule_does_not_have_is_refused():
         lambda: trailing(10, 11),
         lambda: respaced(10, (6, 5)),
         lambda: uniform(2, 0.2, 0.5),
+        lambda: leading(1000, 1000),  # the offset leads beyond the table
+        lambda: leading(1000, 50, offset=0),  # no step from the first entry to itself
+        lambda: leading(10, 11, end=0),
+        lambda: linspace(10, 11),
+        lambda: sgm_uniform(10, 0),
+        lambda: latent_consistency(1000, 51),
+        lambda: latent_consistency(10, 11),
+        lambda: exponential(Flow(), 0),
+        lambda: exponential(Flow(), 4, 2.0, 1.0),
     ],
 )
 def test_impossible_grids_are_refused(call):

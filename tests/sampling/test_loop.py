@@ -8,7 +8,17 @@ from analytic import ALL, NAMES, GaussianData
 from unveil.network.condition import Condition
 from unveil.process.denoised import MaskedDenoised
 from unveil.process.denoiser import GaussianDenoiser
-from unveil.process.grid import karras, respaced, trailing, uniform
+from unveil.process.grid import (
+    exponential,
+    karras,
+    latent_consistency,
+    leading,
+    linspace,
+    respaced,
+    sgm_uniform,
+    trailing,
+    uniform,
+)
 from unveil.process.objective import denoising_loss, hybrid_loss, min_snr
 from unveil.process.parameterization import eps, v
 from unveil.process.schedule import (
@@ -21,11 +31,32 @@ from unveil.process.schedule import (
     tabulated,
 )
 from unveil.sampling.edit import Ascend, Inpaint, Replace, chain
-from unveil.sampling.gaussian import DDIM, Ancestral, DPMpp2M, Heun
+from unveil.sampling.gaussian import (
+    DDIM,
+    LCM,
+    PNDM,
+    Ancestral,
+    DPMpp2M,
+    DPMpp2MSDE,
+    DPMppSDE,
+    Euler,
+    EulerAncestral,
+    Heun,
+    UniPC,
+)
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted
 from unveil.sampling.loop import sample
 
-STOCHASTIC = [lambda s: DDIM(s, 0.7), Ancestral, lambda s: Heun(s, churn=0.2)]
+STOCHASTIC = [
+    lambda s: DDIM(s, 0.7),
+    Ancestral,
+    lambda s: Heun(s, churn=0.2),
+    lambda s: Euler(s, churn=0.2),
+    EulerAncestral,
+    DPMpp2MSDE,
+    DPMppSDE,
+    LCM,
+]
 
 
 @pytest.mark.parametrize("solver", STOCHASTIC)
@@ -125,12 +156,24 @@ def test_no_tensor_is_made_without_a_device():
                 Ancestral(schedule),
                 Heun(schedule, churn=0.1),
                 DPMpp2M(schedule),
+                Euler(schedule, churn=0.1),
+                EulerAncestral(schedule),
+                DPMpp2MSDE(schedule),
+                DPMppSDE(schedule),
+                PNDM(schedule),
+                UniPC(schedule, 3),
+                LCM(schedule),
             ):
                 for times in (
                     uniform(3, 0.9),
                     karras(schedule, 3, 0.05, 0.5),
                     trailing(50, 4)[1:],
                     respaced(50, (2, 2))[1:],
+                    exponential(schedule, 3, 0.05, 0.5),
+                    sgm_uniform(50, 4)[1:],
+                    linspace(50, 4)[1:],
+                    leading(50, 4),
+                    latent_consistency(50, 4)[1:],
                 ):
                     out = sample(guided, solver, x, times, edit=edit)
                     assert out.device.type == "cpu"

@@ -95,7 +95,7 @@ def read_metadata(file: Path) -> dict[str, str]:
     return dict(metadata)
 
 
-def _json(file: Path) -> tuple[dict[str, Any], int]:
+def _json(file: Path) -> tuple[JsonObject, int]:
     with open(file, "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > LARGEST_HEADER:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isinf
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ class ImageSettings:
     in each step and need more steps; lcm takes a few steps, with distilled models (latent consistency)"""
     grid: Literal[
         "", "karras", "exponential", "sgm_uniform", "uniform", "linspace", "leading", "trailing"
-    ] = ""
+    ] = field(default="", kw_only=True)
     """times of the steps: karras and exponential by noise level; the others by the entries of the model's
     table of betas, uniform and sgm_uniform as in A1111's web UI, and linspace, leading and trailing as
     `timestep_spacing` of diffusers' scheduler of that solver. Default: the solver's usual ones"""

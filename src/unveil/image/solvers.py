@@ -148,7 +148,6 @@ def solver_of(
     eta = settings.eta
     if eta is None:
         eta = 0.0 if settings.solver == "ddim" else 1.0
-    mixes = "v" if model.shape.predicts == "v" else "eps"
     solvers: dict[str, Solver[GaussianDenoised]] = {
         "ddim": DDIM(schedule, eta),
         "dpmpp": DPMpp2M(schedule),
@@ -157,7 +156,7 @@ def solver_of(
         "euler_ancestral": EulerAncestral(schedule, eta),
         "dpmpp_2m_sde": DPMpp2MSDE(schedule, eta),
         "dpmpp_sde": DPMppSDE(schedule, eta),
-        "pndm": PNDM(schedule, mixes),
+        "pndm": PNDM(schedule),
         "unipc": UniPC(schedule),
         "lcm": LCM(schedule, model.shape.diffusion_steps),
     }

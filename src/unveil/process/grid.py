@@ -122,7 +122,8 @@ def karras(
     """
     fraction = _fractions("karras", steps, sigma_min, sigma_max)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return _at_ratios("karras", schedule, (high + fraction * (low - high)) ** rho)
+    ratio = (high + fraction * (low - high)) ** rho
+    return _at_ratios("karras", schedule, ratio)
 
 
 def exponential(schedule: Schedule, steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Grid:

@@ -43,10 +43,14 @@ class DPMpp2M:
     ) -> tuple[Tensor, PastBelief]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         decay, lost, now, h = _dpmpp(self.schedule, float(t), float(s))
-        extrapolated = mean
-        if carry is not None and isfinite(h):
-            extrapolated = mean + 0.5 * h / (now - carry.half_log_snr) * (mean - carry.mean)
-        return decay * x_t - lost * extrapolated, PastBelief(mean, now)
+        return decay * x_t - lost * _extrapolated(mean, carry, now, h), PastBelief(mean, now)
+
+
+def _extrapolated(mean: Tensor, carry: PastBelief | None, now: float, h: float) -> Tensor:
+    """The mean in the middle of the step; of its beginning, if it is the first step or infinitely long."""
+    if carry is None or not isfinite(h):
+        return mean
+    return mean + 0.5 * h / (now - carry.half_log_snr) * (mean - carry.mean)
 
 
 @cached
@@ -89,10 +93,7 @@ class DPMpp2MSDE:
     ) -> tuple[Tensor, PastBelief]:
         mean = denoise(x_t, t.expand(len(x_t))).mean
         decay, gained, deviation, now, h = _dpmpp_sde(self.schedule, self.eta, float(t), float(s))
-        extrapolated = mean
-        if carry is not None and isfinite(h):
-            extrapolated = mean + 0.5 * h / (now - carry.half_log_snr) * (mean - carry.mean)
-        x_s = decay * x_t + gained * extrapolated
+        x_s = decay * x_t + gained * _extrapolated(mean, carry, now, h)
         if deviation > 0.0:
             x_s = x_s + deviation * normal_like(x_t, generator)
         return x_s, PastBelief(mean, now)

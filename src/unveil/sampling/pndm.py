@@ -31,11 +31,11 @@ class PNDM:
     evenly spaced as the weights assume. On every schedule, for times with alpha > 0.
 
     Args:
-        mixes: what F is. "eps" is the paper's, for every network; since eps = (x_t - alpha_t mean) / sigma_t,
-            it is the output of networks that predict eps. "v": alpha eps - sigma x_0; then eps' = (alpha_t F'
-            + sigma_t x_t) / (alpha_t^2 + sigma_t^2). diffusers mixes the outputs of the network, so this is
-            what it does for networks that predict v, and it is another solver: the v of past steps were of
-            other times.
+        mixes: what F is. "eps" is the paper's, whatever the network predicts: eps = (x_t - alpha_t mean) /
+            sigma_t. "v": alpha eps - sigma x_0; then eps' = (alpha_t F' + sigma_t x_t) / (alpha_t^2 +
+            sigma_t^2). This is what diffusers does with networks that predict v, since it mixes their
+            outputs. It is another solver, and of first order: F' is that of the middle of the step, but
+            becomes eps' by the levels of its beginning.
     Raises:
         ValueError: a step from alpha = 0.
     """

@@ -31,7 +31,8 @@ class UniPC:
     as one more m_i, with r = 1. It changes x_s by the difference of both sums, which is added when the next
     step knows that mean, so an edit of x_s in between is kept. It needs no further call: one per step.
 
-    The first steps and the step to s = 0 have lower orders. On every schedule, for times with alpha > 0. With
+    The corrector raises the order of convergence to p + 1. The first steps and the step to s = 0 have lower
+    orders. On every schedule, for times with alpha > 0. With
     order 3 diffusers lowers the order of the last step but one too, which a solver that does not know the
     grid cannot.
 
