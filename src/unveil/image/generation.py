@@ -1,7 +1,7 @@
 """Sampling of images by name of solver and guidance, in batches."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 from typing import NamedTuple
@@ -40,6 +40,8 @@ class Given:
             `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
         prompts: N texts, for a model of captions.
+        beside: (N, K, S, S) map that a model with `concat` K sees: of inpainting, the mask (1: generate) and
+            the masked image.
     """
 
     classifier: ImageClassifier | None = None
@@ -49,6 +51,7 @@ class Given:
     cost: Callable[[slice], LogPotential] | None = None
     low: Tensor | None = None
     prompts: Sequence[str] | None = None
+    beside: Tensor | None = None
 
 
 NOTHING = Given()
@@ -98,7 +101,7 @@ def generate(
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
     _check(model, labels, count, settings, given)
-    _check_tensors(given, count, shape, model.shape.upsample)
+    _check_tensors(given, count, shape, model.shape.upsample, model.shape.concat)
     if noise is not None and (
         tuple(noise.shape) != (count, *shape)
         or not noise.is_floating_point()
@@ -188,13 +191,13 @@ def _guided(
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low = None if given.low is None else given.low[some]
-    cond = model.condition(own, rows, low)
+    cond = _with_map(model.condition(own, rows, low), given, some, model.device)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     null, text = cond, None
     if settings.scale != 1.0:
         negative, text = _negative(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
-        null = model.condition(away, rows, low)
+        null = _with_map(model.condition(away, rows, low), given, some, model.device)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
@@ -221,6 +224,14 @@ def _guided(
         denoise = clipped(denoise, -1.0, 1.0)
     solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
     return denoise, solver if given.known is None else Renoise(solver, schedule)
+
+
+def _with_map(
+    cond: Condition | None, given: Given, some: slice, device: torch.device
+) -> Condition | None:
+    if given.beside is None:
+        return cond
+    return replace(cond or Condition(), concat=given.beside[some].to(device))
 
 
 def _negative(model: ImageModel, settings: ImageSettings) -> tuple[int, str | None]:
@@ -273,9 +284,13 @@ def _check(
             raise ValueError("`classifier` guides towards a class; give `label`")
 
 
-def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int) -> None:
+def _check_tensors(
+    given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int
+) -> None:
     """Refuse tensors that do not fit these images.
 
+    Args:
+        concat: channels of the map that the model sees.
     Raises:
         ValueError: one of them, what was got and what is needed.
     """
@@ -285,6 +300,7 @@ def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsamp
         "value": image,
         "known": (1, height, width),
         "low": (channels, height // upsample, width // upsample),
+        "beside": (concat, height, width),
     }
     for name, shape in wanted.items():
         it: Tensor | None = getattr(given, name)
@@ -296,6 +312,12 @@ def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsamp
             raise ValueError(f"given.known must be bool, got {it.dtype}")
         if name != "known" and (not it.is_floating_point() or not bool(it.isfinite().all())):
             raise ValueError(f"given.{name} must be finite floating-point numbers in -1 .. 1, got {it.dtype}")
+    if (given.beside is None) != (concat == 0):
+        raise ValueError(
+            f"this model sees a map of {concat} channels beside the image; give `given.beside`"
+            if concat
+            else "this model sees no map beside the image; leave `given.beside` out"
+        )
     if (given.known is None) != (given.value is None):
         raise ValueError("given.known and given.value belong together; give both or neither")
 

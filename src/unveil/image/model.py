@@ -280,7 +280,7 @@ def image_network(shape: ImageShape, **options: object) -> UNet2d:
         learned_variance=shape.learned_variance,
         stem=shape.stem,
         groups=shape.groups,
-        concat=shape.channels if shape.upsample > 1 else 0,
+        concat=shape.channels if shape.upsample > 1 else shape.concat,
         context=shape.context,
         vector=shape.pooled,
     )

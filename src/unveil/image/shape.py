@@ -35,6 +35,7 @@ class ImageShape:
         time_scale: factor of the time input, which is the index of a table's entry.
         context: width of the text tokens that the network attends to; 0: no text.
         pooled: width of the pooled text, which joins the time embedding; 0: none.
+        concat: channels of a map that the network sees beside the image: a mask and a masked image, depth ...
     Raises:
         ValueError: a value of another type or out of range, or values that exclude each other.
     """
@@ -63,6 +64,7 @@ class ImageShape:
     time_scale: Annotated[float, Bounds(0, above=True)] = 1.0
     context: Annotated[int, Bounds(0, 99_999)] = 0
     pooled: Annotated[int, Bounds(0, 99_999)] = 0
+    concat: Annotated[int, Bounds(0, 99_999)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

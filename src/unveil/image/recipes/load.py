@@ -32,7 +32,7 @@ IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
 CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
 # fields of a shape that the config.json of older versions lacks
-LATER = ("upsample", "betas", "time_scale", "context", "pooled")
+LATER = ("upsample", "betas", "time_scale", "context", "pooled", "concat")
 
 
 class Opened(NamedTuple):
