@@ -235,6 +235,8 @@ class _Machine:
         target, keys, values = self.top(), pairs[::2], pairs[1::2]
         if not isinstance(target, dict) or len(keys) != len(values):
             raise ValueError("it sets items of what is no dict")
+        # a class as key, as Lightning's callbacks have it, is recorded by its name
+        keys = [f"{key.module}.{key.name}" if isinstance(key, Symbol) else key for key in keys]
         if not all(isinstance(key, str | int) for key in keys):
             raise ValueError("a key that is neither a string nor an integer")
         self.deepen(target, values)

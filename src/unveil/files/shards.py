@@ -1,6 +1,6 @@
 """Sharded safetensors files: contents by the headers alone, then one tensor after another, memory-mapped."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -18,32 +18,43 @@ LONGEST_NAME = 200  # characters of a file name; systems refuse 256 bytes
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 AGAIN = "; download it again"
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+_BYTES_OF_ANY = _BYTES | {"F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 class Stored(NamedTuple):
-    """File, shape and dtype of a tensor; `kind` is F32, F16 or BF16."""
+    """File, shape and dtype of a tensor; `kind` is F32, F16, BF16 or another name of safetensors."""
 
     file: Path
     shape: tuple[int, ...]
     kind: str
 
 
-def stored_tensors(folder: Path) -> dict[str, Stored]:
+def stored_tensors(
+    folder: Path,
+    index: str = INDEX,
+    suffix: str = ".safetensors",
+    contents: Callable[[Path], dict[str, Stored]] | None = None,
+) -> dict[str, Stored]:
     """The tensors of a folder, by name, from the headers alone.
 
     Every shard that the index names must exist, be as long as its header says, and hold the tensors that the
     index says.
 
+    Args:
+        index: name of the index.
+        suffix: of the shards.
+        contents: the tensors of a file; None: `header`.
     Raises:
         UnveilError: a file is missing, truncated, damaged, or holds tensors of another dtype.
     """
-    if not (folder / INDEX).is_file():
+    contents = contents or header
+    if not (folder / index).is_file():
         if not (folder / SINGLE).is_file():
             raise UnveilError(
-                f"{folder}: no weights here; needed is {SINGLE}, or {INDEX} and the shards it names"
+                f"{folder}: no weights here; needed is {SINGLE}, or {index} and the shards it names"
             )
-        return header(folder / SINGLE)
-    shards = _index(folder / INDEX)
+        return contents(folder / SINGLE)
+    shards = _index(folder / index, suffix)
     files = sorted(set(shards.values()))
     if lacking := [name for name in files if not (folder / name).is_file()]:
         some = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
@@ -53,29 +64,31 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
         )
     tensors: dict[str, Stored] = {}
     for name in files:
-        inside = header(folder / name)
+        inside = contents(folder / name)
         if absent := [key for key, file in shards.items() if file == name and key not in inside]:
             raise UnveilError(
-                f"{folder / name}: it lacks {absent[0]}, which {INDEX} says is in it; download both again"
+                f"{folder / name}: it lacks {absent[0]}, which {index} says is in it; download both again"
             )
         for key, it in inside.items():
             if key in tensors or shards.get(key, name) != name:
                 raise UnveilError(
                     f"{folder / name}: {key[:80]} is in it and in another shard, too; download all shards "
-                    f"and {INDEX} again"
+                    f"and {index} again"
                 )
             if key not in shards:
                 raise UnveilError(
-                    f"{folder / name}: it holds {key[:80]}, of which {INDEX} says nothing; download both "
+                    f"{folder / name}: it holds {key[:80]}, of which {index} says nothing; download both "
                     "again"
                 )
             tensors[key] = it
     return tensors
 
 
-def header(file: Path) -> dict[str, Stored]:
+def header(file: Path, any_kind: bool = False) -> dict[str, Stored]:
     """The tensors of one safetensors file, from its header, which must describe exactly the file's length.
 
+    Args:
+        any_kind: other numbers than float32, float16 and bfloat16 are accepted, too.
     Raises:
         UnveilError: truncated, damaged, or holds tensors of another dtype.
     """
@@ -102,12 +115,13 @@ def header(file: Path) -> dict[str, Stored]:
             if size < wanted
             else f"{file}: damaged"
         )
+    known = _BYTES_OF_ANY if any_kind else _BYTES
     for name, it in tensors.items():
-        if it.kind not in _BYTES:
+        if it.kind not in known:
             raise UnveilError(
-                f"{file}: {name[:60]} holds numbers of kind {it.kind[:20]}; {', '.join(_BYTES)} can be read"
+                f"{file}: {name[:60]} holds numbers of kind {it.kind[:20]}; {', '.join(known)} can be read"
             )
-        if ends[name][1] - ends[name][0] != prod(it.shape) * _BYTES[it.kind]:
+        if ends[name][1] - ends[name][0] != prod(it.shape) * known[it.kind]:
             raise UnveilError(f"{file}: damaged ({name[:60]} has another length than its shape)")
     return tensors
 
@@ -147,17 +161,15 @@ def _count(value: object) -> int:
     return value
 
 
-def _index(file: Path) -> dict[str, str]:
+def _index(file: Path, suffix: str) -> dict[str, str]:
     with reading(file):
         shards = read_object(file, LARGEST_HEADER, without_repeats)["weight_map"]
         if not shards or not all(isinstance(name, str) for name in shards.values()):
             raise ValueError("its weight_map is empty or names no files")
     if outside := [
-        n
-        for n in shards.values()
-        if Path(n).name != n or not n.endswith(".safetensors") or len(n) > LONGEST_NAME
+        n for n in shards.values() if Path(n).name != n or not n.endswith(suffix) or len(n) > LONGEST_NAME
     ]:
         raise UnveilError(
-            f"{file}: it names {outside[0][:60]!r}, which is no safetensors file of this folder"
+            f"{file}: it names {outside[0][:60]!r}, which is no {suffix[1:]} file of this folder"
         )
     return shards

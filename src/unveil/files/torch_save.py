@@ -238,6 +238,16 @@ def _layout(made: Made) -> _Layout:
     return _Layout(key, _STORAGES[kind], count, offset, shape, strides)
 
 
+def tensor_form(made: Made) -> tuple[torch.dtype, tuple[int, ...]]:
+    """Dtype and shape of a tensor of the tree that `Form.plain` is given, whose numbers are not read.
+
+    Raises:
+        ValueError: the object is no tensor.
+    """
+    layout = _layout(made)
+    return layout.dtype, layout.shape
+
+
 def _tensor(made: Made, storage: Storage) -> Tensor:
     key, dtype, count, offset, shape, strides = _layout(made)
     if offset + prod(shape) > count:

@@ -124,14 +124,7 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     if outputs not in (channels, 2 * channels):
         raise ValueError(f"it makes {outputs} channels of {inputs}")
     size, upsample = _sizes(it, flags, enlarges)
-    rising = [j for j in range(_count(tensors, "output_blocks")) if _rises(tensors, j) is not None]
-    blocks = rising[0] if rising else _count(tensors, "output_blocks") - 1
-    levels = len(rising) + 1
-    if blocks < 1 or levels > 8 or rising != [(k + 1) * (blocks + 1) - 1 for k in range(levels - 1)]:
-        raise ValueError("its levels have unlike numbers of blocks")
-    kinds = {_rises(tensors, j) for j in rising}
-    if len(kinds) > 1:
-        raise ValueError("its sides change by convolutions at some levels, by residual blocks at others")
+    levels, blocks, big_gan = levels_of(tensors)
     sizes, attention, scale_shift = way_down(tensors, levels, blocks)
     labels = axes(tensors, "label_emb.weight", 2)[0] if "label_emb.weight" in tensors else 0
     heads, head_width = whole(it, "num_heads"), max(whole(it, "num_head_channels"), 0)
@@ -147,7 +140,7 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
         head_width,
         labels,
         scale_shift=scale_shift,
-        big_gan=kinds == {"block"},
+        big_gan=big_gan,
         learned_variance=outputs == 2 * channels,
         groups=32,
         norm_epsilon=1e-5,
@@ -170,6 +163,23 @@ def describe(tensors: Mapping[str, Tensor], flags: Mapping[str, str]) -> Describ
     variance = "learned variance" if network.learned_variance else "fixed large variance (--variance large)"
     sampler = f"ancestral, {variance}, clipped"
     return checked(DescribedImages(RELEASE, network, size, betas, predicts, scale, sampler, upsample))
+
+
+def levels_of(tensors: Mapping[str, Tensor]) -> tuple[int, int, bool]:
+    """Number of levels, of blocks per level, and whether sides change inside residual blocks.
+
+    Raises:
+        ValueError: levels are unlike each other.
+    """
+    rising = [j for j in range(_count(tensors, "output_blocks")) if _rises(tensors, j) is not None]
+    blocks = rising[0] if rising else _count(tensors, "output_blocks") - 1
+    levels = len(rising) + 1
+    if blocks < 1 or levels > 8 or rising != [(k + 1) * (blocks + 1) - 1 for k in range(levels - 1)]:
+        raise ValueError("its levels have unlike numbers of blocks")
+    kinds = {_rises(tensors, j) for j in rising}
+    if len(kinds) > 1:
+        raise ValueError("its sides change by convolutions at some levels, by residual blocks at others")
+    return levels, blocks, kinds == {"block"}
 
 
 def way_down(
