@@ -339,7 +339,7 @@ def _bars(report: Callable[[int], None]) -> type:
             self.format_dict: dict[str, object] = {}
 
         @classmethod
-        def get_lock(cls) -> threading.RLock:  # pyright: ignore[reportGeneralTypeIssues]
+        def get_lock(cls) -> object:
             return lock
 
         @classmethod
