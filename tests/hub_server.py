@@ -121,14 +121,14 @@ def connected(hub: Hub, home: Path, monkeypatch) -> None:
 @contextmanager
 def serving(home: Path, monkeypatch) -> Iterator[Hub]:
     """A hub for the client in this process, with an empty cache in a folder."""
-    from huggingface_hub.utils import close_session
+    from huggingface_hub import utils
 
     hub = Hub()
     try:
         connected(hub, home, monkeypatch)
         yield hub
-    finally:
-        close_session()
+    finally:  # by its name since huggingface_hub 1, and before
+        (getattr(utils, "close_session", None) or utils.reset_sessions)()
         hub.close()
 
 

@@ -1022,6 +1022,30 @@ FLIPS = [
         "(logits, self.temperature, generator)",
         NOISE,
     ),
+    (
+        "files/hub_layouts.py",
+        "(preferred.index(it[0]), ENDS.index(it[1]), ",
+        "(ENDS.index(it[1]), preferred.index(it[0]), ",
+        "tests/files/test_hub_layouts.py",
+    ),
+    (
+        "files/hub.py",
+        'self.unit == "B" and self.n > furthest',
+        'self.unit == "B" and self.n < furthest',
+        "tests/files/test_hub.py",
+    ),
+    (
+        "files/hub.py",
+        "revision=name.revision, files_metadata=True",
+        "files_metadata=True",
+        "tests/files/test_hub.py",
+    ),
+    (
+        "training/checkpoint.py",
+        "if name in optional and not file.exists():",
+        "if name in optional:",
+        "tests/runs/test_checkpoints.py",
+    ),
 ]
 
 

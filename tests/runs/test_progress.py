@@ -56,3 +56,14 @@ def test_clocks_carry():
         "1:00:00",
         "24:00:00",
     ]
+
+
+def test_one_display_at_a_time(clock, capsys):
+    """A download within an evaluation goes on with the evaluation's."""
+    with shown_progress() as outer, shown_progress() as inner:
+        assert inner is outer
+        inner("bytes", 1, 2, {})
+    with shown_progress() as later:
+        assert later is not outer
+        later("bytes", 1, 2, {})
+    assert capsys.readouterr().err.splitlines() == ["bytes: 1/2"] * 2

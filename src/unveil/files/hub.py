@@ -298,8 +298,8 @@ def _why(error: Exception, repo: str, revision: str | None, write: bool = False)
         return "no such repository, or the token (HF_TOKEN, hf auth login) may not read it"
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, OSError):
         return f"a file is missing ({reason(error)})"
-    if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", 0)
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if isinstance(error, errors.HfHubHTTPError) and status:
         if status in (401, 403):
             need = "may not write here" if write else "is not valid, or may not read it"
             return (
@@ -309,7 +309,7 @@ def _why(error: Exception, repo: str, revision: str | None, write: bool = False)
             )
         if status == 429:
             return "too many requests (HTTP 429); wait a few minutes, or set HF_TOKEN"
-        return f"{where} answers HTTP {status or reason(error)}; try again later"
+        return f"{where} answers HTTP {status}; try again later"
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
         return f"{error.filename or constants.HF_HUB_CACHE}: {error.strerror or error}"
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
@@ -318,7 +318,8 @@ def _why(error: Exception, repo: str, revision: str | None, write: bool = False)
     while cause is not None:
         client = type(cause).__module__.partition(".")[0] in CLIENTS
         if client or isinstance(cause, ConnectionError | TimeoutError):
-            return f"{where} cannot be reached ({reason(cause)}), and it is not in the cache"
+            absent = "" if write else ", and it is not in the cache"
+            return f"{where} cannot be reached ({reason(cause)}){absent}"
         cause = cause.__cause__
     return reason(error) if isinstance(error, errors.EntryNotFoundError | OSError) else None
 
@@ -333,13 +334,15 @@ def _bars(report: Callable[[int], None]) -> type:
     class Bar:
         """One bar; methods that only change what is shown do nothing."""
 
+        _lock = lock
+
         def __init__(self, iterable: Iterable[object] = (), *_: object, **options: object) -> None:
             self.iterable, self.unit = iterable, options.get("unit", "it")
             self.n, self.total = 0, options.get("total")
             self.format_dict: dict[str, object] = {}
 
         @classmethod
-        def get_lock(cls) -> threading.RLock:  # pyright: ignore[reportGeneralTypeIssues]
+        def get_lock(cls) -> object:
             return lock
 
         @classmethod
