@@ -35,6 +35,7 @@ UNET, IMAGE, METRICS = (
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
+PROMPT = "tests/image/test_prompt.py tests/image/test_prompt_chunks.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -903,6 +904,29 @@ FLIPS = [
         "(logits, self.temperature, generator, changing)",
         "(logits, self.temperature, generator)",
         NOISE,
+    ),
+    (
+        "image/prompt.py",
+        "node.options[(step - 1) % len(node.options)]",
+        "node.options[step % len(node.options)]",
+        PROMPT,
+    ),
+    ("image/prompt.py", "past = step > int(", "past = step >= int(", PROMPT),
+    ("image/prompt.py", "(piece[0], piece[1] * factor)", "(piece[0], factor)", PROMPT),
+    ("image/prompt_chunks.py", "len(now) - comma <= rules.back", "len(now) - comma < rules.back", PROMPT),
+    ("image/emphasis.py", "(before / after)", "(after / before)", PROMPT),
+    ("network/lora.py", "(factor * part.scale)", "part.scale", "tests/network/test_lora_layers.py"),
+    (
+        "files/peft.py",
+        "alpha * sqrt(rank) if self.rank_stabilized",
+        "alpha / sqrt(rank) if self.rank_stabilized",
+        "tests/image/weights/test_lora_files.py",
+    ),
+    (
+        "image/weights/lora_files.py",
+        "update.up.double() * update.scale",
+        "update.up.double()",
+        "tests/image/weights/test_lora_files.py",
     ),
 ]
 
