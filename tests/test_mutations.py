@@ -43,6 +43,7 @@ AUTOENCODER, AUTOENCODING = (
 EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
 CLIP_TEXT = "tests/image/networks/test_clip.py"
 SOLVERS = "tests/sampling/test_diffusers_solvers.py tests/sampling/test_solvers.py tests/test_orders.py"
+PROMPT = "tests/image/test_prompt.py tests/image/test_prompt_chunks.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -1045,6 +1046,27 @@ FLIPS = [
         "if name in optional and not file.exists():",
         "if name in optional:",
         "tests/runs/test_checkpoints.py",
+        "image/prompt.py",
+        "node.options[(step - 1) % len(node.options)]",
+        "node.options[step % len(node.options)]",
+        PROMPT,
+    ),
+    ("image/prompt.py", "past = step > int(", "past = step >= int(", PROMPT),
+    ("image/prompt.py", "(piece[0], piece[1] * factor)", "(piece[0], factor)", PROMPT),
+    ("image/prompt_chunks.py", "len(now) - comma <= rules.back", "len(now) - comma < rules.back", PROMPT),
+    ("image/emphasis.py", "(before / after)", "(after / before)", PROMPT),
+    ("network/lora.py", "(factor * part.scale)", "part.scale", "tests/network/test_lora_layers.py"),
+    (
+        "files/peft.py",
+        "alpha * sqrt(rank) if self.rank_stabilized",
+        "alpha / sqrt(rank) if self.rank_stabilized",
+        "tests/image/weights/test_lora_files.py",
+    ),
+    (
+        "image/weights/lora_files.py",
+        "update.up.double() * update.scale",
+        "update.up.double()",
+        "tests/image/weights/test_lora_files.py",
     ),
 ]
 

@@ -61,7 +61,7 @@ def _updates(lora: LoraWeights) -> Iterator[tuple[Part, str, LowRank]]:
 
 
 def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.detach().to("cpu", dtype).contiguous()
+    return value.detach().to("cpu", dtype, copy=True).contiguous()
 
 
 def _write(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
