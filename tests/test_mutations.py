@@ -1046,6 +1046,8 @@ FLIPS = [
         "if name in optional and not file.exists():",
         "if name in optional:",
         "tests/runs/test_checkpoints.py",
+    ),
+    (
         "image/prompt.py",
         "node.options[(step - 1) % len(node.options)]",
         "node.options[step % len(node.options)]",
