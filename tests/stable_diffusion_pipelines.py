@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 
 import torch
-from text_vocabularies import clip_vocabulary
 from torch import Tensor
+
+from text_vocabularies import clip_vocabulary
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is looked for
 

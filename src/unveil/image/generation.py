@@ -226,9 +226,7 @@ def _guided(
     return denoise, solver if given.known is None else Renoise(solver, schedule)
 
 
-def _with_map(
-    cond: Condition | None, given: Given, some: slice, device: torch.device
-) -> Condition | None:
+def _with_map(cond: Condition | None, given: Given, some: slice, device: torch.device) -> Condition | None:
     if given.beside is None:
         return cond
     return replace(cond or Condition(), concat=given.beside[some].to(device))
@@ -284,9 +282,7 @@ def _check(
             raise ValueError("`classifier` guides towards a class; give `label`")
 
 
-def _check_tensors(
-    given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int
-) -> None:
+def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int) -> None:
     """Refuse tensors that do not fit these images.
 
     Args:

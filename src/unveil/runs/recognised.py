@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Reading:
     flags: str = ""
     """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
     by default those of the released models"""
+    layout: Literal["ours", "diffusers", "single"] = "ours"
+    """layout to write a model of Stable Diffusion in: a run folder of unveil, a folder of diffusers, or one
+    .safetensors file with the names of CompVis"""
+    dtype: Literal["stored", "float32", "float16", "bfloat16"] = "stored"
+    """precision of the weights of a model of Stable Diffusion that is written; default: that of the files"""
 
 
 AS_RECORDED = Reading()

@@ -16,7 +16,8 @@ def time_embedding(width: int) -> nn.Sequential:
 
 def embedded(network: nn.Module, time: Tensor, width: int, cosine_first: bool, inclusive: bool) -> Tensor:
     """The embedding (B, 4 width) of times (B,); arguments as in `UNet2dShape`."""
-    waves = sinusoids(time, width, inclusive=inclusive)  # (B, width)
+    waves = sinusoids(time, width, inclusive=inclusive)  # (B, width), in the precision of the times
+    waves = waves.to(next(network.parameters()).dtype)
     return by_eights(network, waves.roll(width // 2, -1) if cosine_first else waves)
 
 

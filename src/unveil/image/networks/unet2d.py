@@ -199,6 +199,8 @@ class UNet2d(nn.Module):
             embedding = embedding + by_eights(self.vector, vector)
         tokens, valid = text_tokens("UNet2d", len(x), self.shape.context, cond)
         seen = concatenated("UNet2d", x, self.shape.concat, cond)
+        if (weights := self.enter.weight.dtype) != x.dtype:  # a network in half precision
+            seen, tokens = seen.to(weights), None if tokens is None else tokens.to(weights)
         h = self.enter(F.pixel_unshuffle(seen, stem) if stem > 1 else seen)
         kept = [h]
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]

@@ -128,6 +128,11 @@ class SampleImage:
     and takes the middle square; resize ignores the aspect ratio"""
     background: Background = ""
     """colour behind transparent pixels of the images of `given`; default: such images are refused"""
+    size: tuple[Annotated[int, Bounds(1, 8192)], ...] = ()
+    """width and height of the images in pixels, for models that can make other sizes than those of their
+    training; default: the size of the training"""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """precision of the U-Net and the text encoder of Stable Diffusion's files"""
     batch_size: Annotated[int, Bounds(1)] = 64
     """images per batch; lower it if memory runs out"""
     out: Path = Path("samples")
@@ -141,6 +146,8 @@ class SampleImage:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if len(self.size) not in (0, 2):
+            raise ValueError(f"`size` is a width and a height, got {len(self.size)} numbers")
 
 
 @dataclass(frozen=True)
@@ -332,7 +339,8 @@ SAMPLE = Verb(
     {"default": SampleImage()},
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
-    "checkpoint n label solver steps scale given task restore from_png out watch seed",
+    "checkpoint n label prompt negative solver steps scale size given task restore from_png out watch seed",
+    settle="image.recipes.sample:with_scale",
     aliases={"-n": "--n", "--label": "--class", "--given": "--from"},  # the last two: older names
 )
 DEMO = Verb(

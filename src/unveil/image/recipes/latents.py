@@ -21,33 +21,43 @@ FILE = "autoencoder.safetensors"
 def new_latents(name: str, run: Path, resume: bool, device: str) -> tuple[Latents | None, dict[str, object]]:
     """The latent space of a training, and the fields of config.json that describe it.
 
-    Its weights are written into the run folder, in half precision; a resumed run keeps its own.
+    Its weights are written into the run folder; a resumed run keeps its own.
 
     Args:
         name: taef2, or a run, a checkpoint or a packaged model of `unveil train autoencoder`; "": pixels.
     Raises:
         UnveilError: no such autoencoder, or a damaged one.
     """
+    from unveil.image.recipes.autoencoder_load import load_latents
+
+    if not name:
+        return None, {}
+    latents = load_latents(name, device)
+    described = write_latents(latents, run, keep=resume)
+    stored = latents_of_run({"autoencoder": described}, run, device)
+    return stored, {"autoencoder": described}
+
+
+def write_latents(latents: Latents, run: Path, keep: bool = False) -> dict[str, object]:
+    """Write autoencoder.safetensors into a run folder; returns what config.json says of it.
+
+    Args:
+        keep: leave a file that is there as it is.
+    """
     from safetensors.torch import save_file
 
     from unveil.files.atomic import check_output, replacing
     from unveil.files.digest import digest
     from unveil.image.networks.autoencoder import Autoencoder
-    from unveil.image.recipes.autoencoder_load import load_latents
 
-    if not name:
-        return None, {}
-    file, latents = run / FILE, load_latents(name, device)
-    kind = "kl" if isinstance(latents.network, Autoencoder) else "tiny"
-    described: dict[str, object] = {"kind": kind, **asdict(latents.network.shape)}
-    if not (resume and file.is_file()):
+    file = run / FILE
+    if not (keep and file.is_file()):
         check_output(file)
         run.mkdir(parents=True, exist_ok=True)
         with replacing(file) as partial:
             save_file({k: v.cpu().contiguous() for k, v in latents.state_dict().items()}, partial)
-    described["sha256"] = digest(file)
-    stored = latents_of_run({"autoencoder": described}, run, device)
-    return stored, {"autoencoder": described}
+    kind = "kl" if isinstance(latents.network, Autoencoder) else "tiny"
+    return {"kind": kind, **asdict(latents.network.shape), "sha256": digest(file)}
 
 
 def latents_of_run(config: Mapping[str, object], folder: Path, device: str) -> Latents | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unveil.errors import UnveilError
 from unveil.image.recipes.latents import latents_of_run
 from unveil.image.recipes.prompts import caption_flags, text_of
+from unveil.image.recipes.stable_diffusion import Precision, load_stable_diffusion
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Opened(NamedTuple):
 
     folder: Path
     config: dict[str, Any]
+    foreign: bool = False  # files of Stable Diffusion, used as they are
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,10 +58,15 @@ def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None
     Raises:
         UnveilError: no such checkpoint, damaged, of another recipe, or with other classes.
     """
-    from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.checkpoints import find_checkpoint, local_name
 
-    folder, *guides = [find_checkpoint(path) for path in (image, *([classifier] if classifier else []))]
-    opened = Opened(folder, read_image_config(folder))
+    guides = [find_checkpoint(classifier)] if classifier else []
+    place = Path(local_name(image))
+    if place.exists() and _is_stable_diffusion(place):
+        opened = Opened(place, {"recipe": "image", "names": [], "captions": "clip"}, True)
+    else:
+        folder = find_checkpoint(image)
+        opened = Opened(folder, read_image_config(folder))
     guide = Opened(guides[0], read_classifier_config(guides[0])) if guides else None
     return opened, _same_classes(classifier, guide, opened.names) if guide else None
 
@@ -88,22 +95,35 @@ def _same_classes(path: str, opened: Opened, names: tuple[str, ...]) -> Opened:
     return opened
 
 
+def _is_stable_diffusion(path: Path) -> bool:
+    """Whether a path is of Stable Diffusion's files; folders of ours, which have a config.json, are not."""
+    if path.is_dir() and not (path / "unet").is_dir():
+        return False
+    if path.is_file() and path.suffix not in (".safetensors", ".ckpt", ".pt", ".pth", ".bin"):
+        return False
+    from unveil.image.weights.stable_diffusion import is_stable_diffusion
+
+    return is_stable_diffusion(path)
+
+
 def load_models(
-    opened: Opened, guide: Opened | None, device: str
+    opened: Opened, guide: Opened | None, device: str, dtype: Precision = "float32"
 ) -> tuple[ImageModel, ImageClassifier | None]:
     """The models of `open_models`.
 
+    Args:
+        dtype: precision of the networks of Stable Diffusion.
     Raises:
         UnveilError: damaged.
     """
     from unveil.runs.checkpoints import load_weights
 
-    model = model_of(opened.config, opened.folder, device)
     classifier = classifier_model(guide.config) if guide else None
-    for part, checkpoint in ((model, opened), (classifier, guide)):
-        if part is not None and checkpoint is not None:
-            load_weights(part, checkpoint.folder, device)
-    return model, classifier
+    if classifier is not None and guide is not None:
+        load_weights(classifier, guide.folder, device)
+    if opened.foreign:
+        return load_stable_diffusion(opened.folder, device, dtype=dtype), classifier
+    return load_image(opened.folder, device, opened.config), classifier
 
 
 def few(names: Sequence[str], count: int = 3) -> str:
@@ -189,8 +209,11 @@ def image_model(
     """
     from unveil.image.model import ImageModel, image_network
     from unveil.image.networks.linear_unet2d import LinearUNet2d
+    from unveil.image.networks.unet2d import UNet2d, UNet2dShape
 
     shape = shape_of(config)
+    if "unet" in config:  # of Stable Diffusion
+        return ImageModel(shape, UNet2d(UNet2dShape(**_tuples(config["unet"]))), text, latent)
     if "linear" not in config:
         return ImageModel(shape, image_network(shape, **config.get("options", {})), text, latent)
     own, learned = _tuples(config["linear"]), shape.learned_variance

@@ -33,7 +33,7 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
     if not config.get("captions"):
         return None
     flags = caption_flags(config)
-    if flags.encoder != "words":
+    if flags.encoder not in ("words", "clip"):
         text, found = frozen_text(flags)
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
@@ -43,7 +43,21 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
-    return words_text(flags, read_words(places[0]))
+    tokenizer = read_words(places[0])
+    return words_text(flags, tokenizer) if flags.encoder == "words" else _clip_text(config, tokenizer)
+
+
+def _clip_text(config: Mapping[str, object], tokenizer: Tokenizer) -> TextConditioning:
+    """Stable Diffusion's text encoder, whose weights are stored with the model's."""
+    from unveil.image.networks.clip import ClipText, ClipTextShape
+    from unveil.image.text_conditioning import TextConditioning
+
+    described = config.get("clip")
+    try:
+        shape = ClipTextShape(**described)  # pyright: ignore[reportCallIssue]
+    except (TypeError, ValueError) as error:
+        raise UnveilError(f"config.json describes no text encoder ({error})") from error
+    return TextConditioning(tokenizer, ClipText(shape), pooled=False, frozen=True, restore=True)
 
 
 def new_text(

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unveil.image.recipes.convert import convert_images, inspect_images, load_images
+from unveil.image.recipes.stable_diffusion import (
+    convert_stable_diffusion,
+    inspect_stable_diffusion,
+    load_stable_diffusion,
+)
 from unveil.runs.recognised import Reading, Recognised
 
 if TYPE_CHECKING:
@@ -14,9 +19,13 @@ if TYPE_CHECKING:
 
 
 def recognise(path: Path) -> Recognised | None:
-    """Recognise a folder of diffusers or a .pt file of OpenAI or lucidrains; None for anything else."""
+    """Recognise a folder of diffusers, Stable Diffusion in one file, or a .pt file of OpenAI or lucidrains;
+    None for anything else."""
     from unveil.image.weights.releases import is_image
+    from unveil.image.weights.stable_diffusion import is_stable_diffusion
 
+    if is_stable_diffusion(path):
+        return _stable_diffusion(path)
     if not is_image(path):
         return None
 
@@ -28,5 +37,18 @@ def recognise(path: Path) -> Recognised | None:
 
     def convert(out: Path, reading: Reading) -> str:
         return convert_images(path, out, reading.raw, reading.size, reading.flags)
+
+    return Recognised(load, inspect, convert)
+
+
+def _stable_diffusion(path: Path) -> Recognised:
+    def load(device: str, seed: int, **settings: Any) -> ImageModel:
+        return load_stable_diffusion(path, device, **settings)
+
+    def inspect(reading: Reading) -> str:
+        return inspect_stable_diffusion(path)
+
+    def convert(out: Path, reading: Reading) -> str:
+        return convert_stable_diffusion(path, out, reading.raw, reading.layout, reading.dtype)
 
     return Recognised(load, inspect, convert)

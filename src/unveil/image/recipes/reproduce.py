@@ -86,6 +86,11 @@ def weights_digest(checkpoint: Path) -> str:
     from unveil.files.digest import digest
     from unveil.runs.checkpoints import weights_file
 
+    if checkpoint.is_file():  # Stable Diffusion in one file
+        return digest(checkpoint)
+    if (checkpoint / "unet").is_dir():
+        files = [f for f in sorted(checkpoint.rglob("*")) if f.suffix in (".safetensors", ".bin")]
+        return "+".join(map(digest, files))
     file = weights_file(checkpoint)
     try:
         return str(json.loads((checkpoint / "manifest.json").read_text())[file.name]["sha256"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from shlex import quote
@@ -22,6 +22,24 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 ANIMATED = 64  # images of an animation
+
+
+OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
+
+
+def with_scale(config: SampleImage, flag: Callable[[str], str | None]) -> SampleImage:
+    """The default scale of guidance towards a prompt: 7.5 for Stable Diffusion, as usual, 3 for models that
+    were trained on a few thousand images, whose held-out pairs larger scales avoid."""
+    from unveil.image.recipes.load import open_image
+    from unveil.runs.flags import changed
+
+    if flag("prompt") is None or flag("scale") is not None:
+        return config
+    try:
+        kind = open_image(flag("checkpoint") or config.checkpoint).config.get("captions")
+    except (UnveilError, ValueError):
+        return config  # the verb itself reports it
+    return changed(config, scale=STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE)
 
 
 def settings_of(settings: ImageSettings, names: Sequence[str], text: bool = False) -> ImageSettings:
@@ -165,15 +183,27 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
         labels = classes_of((-1,) if unconditional else config.label, count, names)
-    model, classifier = load_models(opened, guide, job.device)
+    model, classifier = load_models(opened, guide, job.device, config.dtype)
     text = parameters(config, model.device, weights)
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
-        size, noise, given = config.batch_size, ready.noise, replace(ready.given, prompts=prompts)
-        made = generate(model, labels, count, settings, job.seed, size, watched, noise, given, on_batch=begin)
+        given, sides = replace(ready.given, prompts=prompts), config.size[::-1]
+        made = generate(
+            model,
+            labels,
+            count,
+            settings,
+            job.seed,
+            config.batch_size,
+            watched,
+            ready.noise,
+            given,
+            on_batch=begin,
+            size=(sides[0], sides[1]) if sides else None,
+        )
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
     scores, references = quality(ready, pixels)
