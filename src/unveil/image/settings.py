@@ -35,8 +35,9 @@ class ImageSettings:
 
     solver: SolverName = "dpmpp"
     """ddim and euler are deterministic and of first order; dpmpp (DPM-Solver++ 2M), heun, pndm (PLMS) and
-    unipc are deterministic and of second or third order; ddpm, euler_ancestral, dpmpp_2m_sde and dpmpp_sde add noise
-    in each step and need more steps; lcm takes a few steps, with distilled models (latent consistency)"""
+    unipc are deterministic and of second order or higher; ddpm, euler_ancestral, dpmpp_2m_sde and dpmpp_sde
+    add noise in each step and need more steps; lcm takes a few steps, with distilled models (latent
+    consistency)"""
     grid: GridName = field(default="", kw_only=True)
     """times of the steps: karras and exponential by noise level; the others by the entries of the model's
     table of betas, uniform and sgm_uniform as in A1111's web UI, and linspace, leading and trailing as
