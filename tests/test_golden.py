@@ -20,7 +20,7 @@ from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.objective import denoising_loss, min_snr
-from unveil.sampling import gaussian
+from unveil.sampling import ancestral, churn, ddim, gaussian
 from unveil.sampling.guidance import Branch, cfg, dynamic_threshold
 from unveil.sampling.loop import Solver, sample
 
@@ -87,7 +87,8 @@ def states(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
         noise: Iterable[Tensor] = (),
     ) -> Tensor:
         draws, seen = iter(noise), []
-        monkeypatch.setattr(gaussian, "normal_like", lambda x, generator: next(draws))
+        for module in (ancestral, churn, ddim):
+            monkeypatch.setattr(module, "normal_like", lambda x, generator: next(draws))
         sample(denoise, solver, x, times, on_step=lambda x, s: seen.append(x))
         assert next(draws, None) is None
         return torch.stack(seen)

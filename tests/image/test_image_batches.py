@@ -213,7 +213,7 @@ def test_what_cannot_be_is_one_value_error(call, message):
         ({"steps": 2.5}, "`steps` must be a whole number of at least 1, got 2.5"),
         ({"steps": True}, "must be a whole number of at least 1, got True"),
         ({"steps": "20"}, "must be a whole number of at least 1, got '20'"),
-        ({"solver": "euler"}, "must be one of 'ddim', 'ddpm', 'dpmpp', 'heun', got 'euler'"),
+        ({"solver": "rk4"}, "must be one of 'ddim', 'ddpm', 'dpmpp', 'heun', 'euler', 'euler_ancestral',"),
         ({"spacing": None}, "`spacing` must be one of"),
         ({"clip": 1}, "`clip` must be True or False, got 1"),
         ({"respacing": 5}, "`respacing` must be text, got 5"),

@@ -3,6 +3,7 @@ random network that predicts eps or v, with the same noise."""
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -103,8 +104,8 @@ def schedule() -> Tabulated:
 
 
 @torch.no_grad()
-def theirs(scheduler: Any, first: Tensor, draws: str = "", noises: tuple[Tensor, ...] = ()) -> Tensor:
-    """Their loop; `noises` are what their step draws, if `draws` is not the name of an argument for it."""
+def theirs(scheduler: Any, first: Tensor, draws: str = "", noises: Sequence[Tensor] = ()) -> Tensor:
+    """Their loop; each step is given one of the noises by the argument `draws`, if its name is given."""
     x, left = first, list(noises)
     for t in scheduler.timesteps:
         output = NETWORK(scheduler.scale_model_input(x, t), t.double().expand(2))
@@ -277,14 +278,9 @@ def test_unipc_of_other_orders_is_theirs_until_they_lower_it(order, variant):
     scheduler.set_timesteps(20)
     times = sgm_uniform(1000, 20, rounded=True)
     scheduler.sigmas, scheduler.timesteps = scheduler.sigmas.double(), scheduler.timesteps[:18]
-    object.__setattr__(scheduler, "_internal_dict", scheduler.config)
-    wanted = theirs_unlowered(scheduler)
-    near(ours(UniPC(schedule(), order, variant), times[:19], NOISE, "epsilon"), wanted)
-
-
-def theirs_unlowered(scheduler: Any) -> Tensor:
     scheduler.register_to_config(lower_order_final=False)
-    return theirs(scheduler, NOISE)
+    wanted = theirs(scheduler, NOISE)
+    near(ours(UniPC(schedule(), order, variant), times[:19], NOISE, "epsilon"), wanted)
 
 
 WHOLE = (4, 10, 28)  # steps with whole entries in their Euler schedulers' linspace

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from unveil.checks import shown
+from unveil.image.settings import GridName, SolverName
 
-SAMPLERS = {
+SAMPLERS: dict[str, tuple[SolverName, GridName]] = {
     "Euler a": ("euler_ancestral", ""),
     "Euler": ("euler", ""),
     "Heun": ("heun", "uniform"),
@@ -20,7 +21,7 @@ SAMPLERS = {
 """`solver`, and `grid` of the schedule type "Automatic". DDPM is a name of ours. UniPC has order 2 here and
 in diffusers, 3 in A1111's web UI."""
 
-SCHEDULES = {
+SCHEDULES: dict[str, GridName] = {
     "Uniform": "uniform",
     "Karras": "karras",
     "Exponential": "exponential",
@@ -34,7 +35,7 @@ SCHEDULES = {
 differs from "Automatic"."""
 
 
-def solver_and_grid(sampler: str, schedule: str = "Automatic") -> tuple[str, str]:
+def solver_and_grid(sampler: str, schedule: str = "Automatic") -> tuple[SolverName, GridName]:
     """`solver` and `grid` of a sampler and a schedule type.
 
     Capital letters do not matter, nor whether words are separated by spaces or underscores. Sampler names of
@@ -44,7 +45,7 @@ def solver_and_grid(sampler: str, schedule: str = "Automatic") -> tuple[str, str
         ValueError: a name that is not known here.
     """
     samplers = {_plain(name): pair for name, pair in SAMPLERS.items()}
-    schedules = {_plain(name): grid for name, grid in SCHEDULES.items()}
+    schedules: dict[str, GridName] = {_plain(name): grid for name, grid in SCHEDULES.items()}
     name, kind = _plain(sampler), _plain(schedule)
     if name not in samplers:
         ending = next((it for it in schedules if name.endswith(f" {it}")), "")

@@ -8,6 +8,20 @@ from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
 
+SolverName = Literal[
+    "ddim",
+    "ddpm",
+    "dpmpp",
+    "heun",
+    "euler",
+    "euler_ancestral",
+    "dpmpp_2m_sde",
+    "dpmpp_sde",
+    "pndm",
+    "unipc",
+    "lcm",
+]
+GridName = Literal["", "karras", "exponential", "sgm_uniform", "uniform", "linspace", "leading", "trailing"]
 NOISY = ("ddim", "euler_ancestral", "dpmpp_2m_sde", "dpmpp_sde")  # solvers with `eta`
 
 
@@ -19,25 +33,12 @@ class ImageSettings:
         ValueError: a value of another type or out of range, by name, or settings that exclude each other.
     """
 
-    solver: Literal[
-        "ddim",
-        "ddpm",
-        "dpmpp",
-        "heun",
-        "euler",
-        "euler_ancestral",
-        "dpmpp_2m_sde",
-        "dpmpp_sde",
-        "pndm",
-        "unipc",
-        "lcm",
-    ] = "dpmpp"
+    solver: SolverName = "dpmpp"
     """ddim and euler are deterministic and of first order; dpmpp (DPM-Solver++ 2M), heun, pndm (PLMS) and
-    unipc are deterministic and of second order; ddpm, euler_ancestral, dpmpp_2m_sde and dpmpp_sde add noise
-    in each step and need more steps; lcm takes a few steps, with distilled models (latent consistency)"""
-    grid: Literal[
-        "", "karras", "exponential", "sgm_uniform", "uniform", "linspace", "leading", "trailing"
-    ] = field(default="", kw_only=True)
+    unipc are deterministic and of second order or higher; ddpm, euler_ancestral, dpmpp_2m_sde and dpmpp_sde
+    add noise in each step and need more steps; lcm takes a few steps, with distilled models (latent
+    consistency)"""
+    grid: GridName = field(default="", kw_only=True)
     """times of the steps: karras and exponential by noise level; the others by the entries of the model's
     table of betas, uniform and sgm_uniform as in A1111's web UI, and linspace, leading and trailing as
     `timestep_spacing` of diffusers' scheduler of that solver. Default: the solver's usual ones"""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unveil.image.model import TABLES, ImageModel
-from unveil.image.settings import ImageSettings
+from unveil.image.settings import GridName, ImageSettings
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import (
     exponential,
@@ -39,7 +39,12 @@ from unveil.sampling.loop import Solver
 OF_ENTRIES = ("ddpm", "ddim", "pndm")  # diffusers' schedulers whose steps go from entry to entry of a table
 MULTISTEP = ("dpmpp", "dpmpp_2m_sde", "unipc")  # ... whose "linspace" is the rounded SGM-uniform grid
 FROM_PURE_NOISE = ("ddpm", "ddim", "heun", "euler", "euler_ancestral")  # may start where alpha is 0
-USUAL = {"euler": "uniform", "euler_ancestral": "uniform", "pndm": "leading", "unipc": "linspace"}
+USUAL: dict[str, GridName] = {
+    "euler": "uniform",
+    "euler_ancestral": "uniform",
+    "pndm": "leading",
+    "unipc": "linspace",
+}
 """Grids of solvers on a table of betas, where "" is chosen; by noise level if a solver is not listed."""
 
 

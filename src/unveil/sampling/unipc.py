@@ -62,7 +62,7 @@ class UniPC:
             raise ValueError("UniPC: a step cannot start where alpha(t) = 0; start the time grid below 1")
         past = () if carry is None else carry.beliefs
         if carry is not None:
-            last, others = past[0], past[1 : carry.order]
+            last, *others = carry.beliefs[: carry.order]
             times = (last.half_log_snr, *(it.half_log_snr for it in others))
             _, predictor, corrector = _weights(self.variant, now, times)
             means = [*(it.mean for it in others), mean]
