@@ -142,7 +142,7 @@ def test_other_tables_are_kept_and_what_is_in_the_way_is_not_replaced(tmp_path):
     (tmp_path / "ours" / "mine").write_text("")
     with pytest.raises(UnveilError, match="is in the way"):
         write_folder(tmp_path / "ours", found.described, networks, tokenizer())
-    with pytest.raises(UnveilError, match="written as .safetensors"):
+    with pytest.raises(UnveilError, match=r"written as \.safetensors"):
         write_single(tmp_path / "model.ckpt", found.described, networks)
     with pytest.raises(UnveilError, match="image variations cannot be written"):
         write_folder(tmp_path / "x", replace(found.described, use="image variations"), networks, tokenizer())
