@@ -48,7 +48,7 @@ def unet(version: str, use: str = "text to image"):
     ).eval()
 
 
-def vae():
+def vae(use: str = "text to image"):
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
@@ -58,6 +58,7 @@ def vae():
         layers_per_block=2,
         latent_channels=4,
         sample_size=16,
+        scaling_factor=0.08333 if use == "x4 upscaler" else 0.18215,
     ).eval()
 
 
@@ -96,7 +97,7 @@ def scheduler(version: str):
 def components(version: str, use: str = "text to image", seed: int = 0) -> dict:
     """The networks, none of whose weights is zero."""
     torch.manual_seed(seed)
-    made = {"unet": unet(version, use), "vae": vae(), "text_encoder": text(version)}
+    made = {"unet": unet(version, use), "vae": vae(use), "text_encoder": text(version)}
     with torch.no_grad():
         for network in made.values():
             for weight in network.parameters():

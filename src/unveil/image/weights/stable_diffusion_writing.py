@@ -89,7 +89,7 @@ def write_folder(
         names, config = unets.diffusers_names(unet.shape), unets.config_of_shape(unet.shape, sides)
         _component(partial / "unet", config, _renamed(unet, names))
         names = autoencoders.diffusers_names(codes.shape)
-        config = autoencoders.config_of_shape(codes.shape, float(latents.scale), size)
+        config = autoencoders.config_of_shape(codes.shape, described.scale, size)
         _component(partial / "vae", config, _renamed(codes, names))
         write_clip(text, tokenizer, partial)
         config = dict(scheduler) if scheduler else scheduler_config(described)
