@@ -11,7 +11,9 @@ Esser et al. 2021, section 3.1; Rombach et al. 2022, appendix G, whose released 
 - The discriminator takes part from a step on; its first step sees a decoder that has converged.
 - Autoencoder and discriminator take their steps at the same time, from the same reconstructions. One
   optimizer (Adam) serves both: their gradients do not mix, since each loss treats the other's weights as
-  constants; only the norm that is clipped is that of both together.
+  constants. The norm that is clipped is that of both together, and the discriminator's, about 20 times as
+  large, would throttle the autoencoder. So the discriminator's loss is multiplied by 1e-3, which changes
+  none of Adam's steps.
 - The scale of the codes is 1 / their standard deviation over a first batch; here over all batches, the last
   hundred weighing most, and averaged (EMA) like the weights that it belongs to.
 """
@@ -35,6 +37,7 @@ from unveil.image.networks.discriminator import (
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """(made, true), images in -1 .. 1, -> losses (B,)."""
+QUIET = 1e-3  # factor of the discriminator's loss
 RECENT = 100  # batches over which the variance of the codes is averaged
 
 
@@ -115,7 +118,7 @@ def autoencoder_loss(
     """The loss of autoencoder and discriminator together, and the parts of it.
 
         r = mean |x - y| + w_perceptual perceptual(y, x)
-        loss = r + w_kl KL / (C S S) + w_adversarial a mean(-D(y)) + hinge loss of D
+        loss = r + w_kl KL / (C S S) + w_adversarial a mean(-D(y)) + 1e-3 hinge loss of D
 
     y is the reconstruction of x, D the discriminator, a its `adaptive_weight`. The last two terms join after
     `adversarial_from` batches.
@@ -150,6 +153,6 @@ def autoencoder_loss(
         last = [model.network.decoder.leave.weight]
         adaptive = adaptive_weight(reconstruction, against, last)
         told = hinge_loss(model.discriminator(x), model.discriminator(y.detach()))
-        loss = loss + weights.adversarial * adaptive * against + told
+        loss = loss + weights.adversarial * adaptive * against + QUIET * told
         numbers |= {"adaptive_weight": float(adaptive), "discriminator": float(told.detach())}
     return loss, numbers
