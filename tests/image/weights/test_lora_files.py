@@ -408,6 +408,8 @@ DOWN = {"lora_unet_mid_block_resnets_0_conv1.lora_down.weight": torch.ones(1, 16
         ({"transformer.x.lora_A.weight": torch.ones(1, 1)}, "it is for a diffusion transformer"),
         ({"unet.a.lora_A.weight": torch.ones(1, 1)}, "it adapts unet.a, which the model does not have"),
         ({"text_encoder.a.lora_A.weight": torch.ones(1, 1)}, "it adapts text_encoder.a, which"),
+        ({next(iter(UP)): torch.ones(1, 1, dtype=torch.float8_e4m3fn)}, "has only one of its two matrices"),
+        ({next(iter(UP)): torch.ones(1, 1, dtype=torch.complex64)}, "or no numbers"),
         ({}, "there is nothing in it"),
     ],
 )

@@ -182,13 +182,15 @@ def _tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors, metadata = state_dict("it", tree), {}
         except ValueError as error:
             raise UnveilError(f"{file}: a LoRA that cannot be used: {error}") from error
+    plain: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        numbers = value.dtype.is_floating_point or name.endswith(".alpha")
-        if not numbers or not bool(value.isfinite().all()):
+        numbers = value.dtype.is_floating_point or (name.endswith(".alpha") and not value.dtype.is_complex)
+        plain[name] = value.float() if numbers else value
+        if not numbers or not bool(plain[name].isfinite().all()):
             raise UnveilError(
                 f"{file}: {name[:80]} holds numbers that are not finite, or no numbers; download it again"
             )
-    return {name: value.float() for name, value in tensors.items()}, metadata
+    return plain, metadata
 
 
 def _state_dict(tree: object) -> object:
