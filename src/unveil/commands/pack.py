@@ -59,7 +59,13 @@ def pack(config: Pack) -> str:
     from unveil.runs.checkpoints import ZOO, find_checkpoint
 
     def small(weights: dict[str, torch.Tensor]) -> bytes:
-        halved = {"denoiser", "travel", "network", "inverse"}  # networks; statistics keep their precision
+        halved = {
+            "denoiser",
+            "travel",
+            "network",
+            "inverse",
+            "text",
+        }  # networks; statistics keep their precision
         return save(
             {
                 k: v.to(torch.float16) if v.is_floating_point() and k.split(".")[0] in halved else v
@@ -92,11 +98,13 @@ def pack(config: Pack) -> str:
         card = wired(CARDS[recipe])(config.name, trained, config.results)
     else:
         card = wired(CARDS[recipe])(config.name, checkpoint, whole, config.results)
-    if recipe == "text":
+    if recipe == "text" or "tokenizer_digest" in whole:
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
-    if (
-        recipe in ("image", "autoencoder") and whole["data"] == FASHION
-    ):  # a name that is valid on every machine, not a path
+    if "autoencoder" in whole:  # a model of latents is packaged with what decodes them
+        halved = small(read_tensors(checkpoint.parent / "autoencoder.safetensors"))
+        files["autoencoder.safetensors"] = halved
+        described["autoencoder"] = whole["autoencoder"] | {"sha256": hashlib.sha256(halved).hexdigest()}
+    if recipe in ("image", "autoencoder") and whole["data"] == FASHION:  # valid on every machine, not a path
         described["data"] = FASHION
     files["card.md"] = card.encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()

@@ -14,7 +14,10 @@ from tyro.conf import Positional, arg
 from unveil.errors import UnveilError
 
 MARK = "<!-- written by unveil weights push; without this line a later push leaves this page as it is -->"
-BESIDE = ("tokenizer.json",)  # files of a run, beside its checkpoints, that a model needs
+BESIDE = (
+    "tokenizer.json",
+    "autoencoder.safetensors",
+)  # files of a run, beside its checkpoints, that a model needs
 COMMANDS = {  # recipe -> a command that uses the model
     "maze": "sample maze --checkpoint {name} --start 1,1 --goal 7,9",
     "locomotion": "eval locomotion --checkpoint {name}",
