@@ -132,6 +132,14 @@ def parse(text: str, composed: bool = True) -> Prompt:
     Args:
         composed: whether AND joins prompts. A negative prompt is one prompt, in which AND is a word.
     """
+    text, loras = without_loras(text)
+    written = _AND.split(text) if composed else [text]
+    parts = [_composed(part) for part in written] if len(written) > 1 else [(text, 1.0)]
+    return Prompt(tuple(PromptPart(_nodes(part), weight) for part, weight in parts), loras)
+
+
+def without_loras(text: str) -> tuple[str, tuple[LoraTag, ...]]:
+    """A prompt without its tags of LoRA files, and the tags in order."""
     loras: list[LoraTag] = []
 
     def taken(match: re.Match[str]) -> str:
@@ -140,10 +148,7 @@ def parse(text: str, composed: bool = True) -> Prompt:
         loras.append(tag)
         return ""
 
-    text = _LORA.sub(taken, text)
-    written = _AND.split(text) if composed else [text]
-    parts = [_composed(part) for part in written] if len(written) > 1 else [(text, 1.0)]
-    return Prompt(tuple(PromptPart(_nodes(part), weight) for part, weight in parts), tuple(loras))
+    return _LORA.sub(taken, text), tuple(loras)
 
 
 def timeline(prompt: Prompt, steps: int, earlier: int = 0) -> Timeline:

@@ -107,3 +107,105 @@ def test_every_layout_that_is_written_makes_the_same_picture(model, tmp_path, ca
         assert np.array_equal(sampled(tmp_path / out, tmp_path / str(k)), before)
     assert main(["weights", "inspect", str(tmp_path / "one.safetensors")]) == 0
     assert "Stable Diffusion" in capsys.readouterr().out
+
+
+@torch.no_grad()
+def test_an_inpainting_model_sees_the_mask_and_the_masked_picture(tmp_path, capsys):
+    """Its first belief is that of diffusers' U-Net for the latent, the mask (1: repaint) and the masked code."""
+    parts = pipelines.components("1", "inpainting")
+    pipelines.save(tmp_path / "pipeline", parts, "1")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[:, 8:] = 255
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    sample = ["sample", "image", "--checkpoint", str(tmp_path / "pipeline"), "--steps", "2", "-n", "1"]
+    words = ["--prompt", PROMPT, "--scale", "1", "--out", str(tmp_path / "out")]
+    assert main([*sample, *words]) == 2
+    assert "--task" in capsys.readouterr().err
+    files = [
+        "--from",
+        str(tmp_path / "picture.png"),
+        "--mask",
+        str(tmp_path / "mask.png"),
+        "--task",
+        "inpaint",
+    ]
+    assert main([*sample, *words, *files, "--size", "16", "16"]) == 0
+
+    model = load(tmp_path / "pipeline", "cpu")
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+    hole = torch.from_numpy(mask)[None, None] > 127
+    scale = parts["vae"].config.scaling_factor
+    code = parts["vae"].encode(x * ~hole).latent_dist.mean * scale
+    small = torch.nn.functional.interpolate(hole.float(), code.shape[2:])
+    beside = torch.cat([small, code], dim=1)
+    noise, beliefs = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), []
+    settings = ImageSettings(solver="ddim", grid="leading", steps=2, clip=False)
+    given = Given(prompts=[PROMPT], beside=beside)
+    generate(
+        model,
+        None,
+        1,
+        settings,
+        0,
+        noise=noise,
+        scaled=False,
+        given=given,
+        size=(16, 16),
+        on_step=lambda belief, _: beliefs.append(belief),
+    )
+    encoded = parts["text_encoder"](pipelines.tokenizer()([PROMPT]).ids)[0]
+    eps = parts["unet"](torch.cat([noise, beside], dim=1), 501, encoded).sample
+    bar = pipelines.scheduler("1").alphas_cumprod[501]
+    torch.testing.assert_close(
+        beliefs[0], (noise - (1 - bar).sqrt() * eps) / bar.sqrt(), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_lora_files_change_pictures_by_flag_and_by_tag_alike(model, tmp_path, capsys):
+    """A file of kohya with one layer; factor 0 leaves the picture as it is."""
+    from safetensors.torch import save_file
+
+    _, parts, folder = model
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    layer = parts["unet"].down_blocks[0].attentions[0].transformer_blocks[0].attn2.to_k
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        f"{name}.lora_down.weight": torch.randn(2, layer.in_features, generator=generator),
+        f"{name}.lora_up.weight": torch.randn(layer.out_features, 2, generator=generator),
+        f"{name}.alpha": torch.tensor(8.0),
+    }
+    (tmp_path / "loras").mkdir()
+    save_file(tensors, tmp_path / "loras" / "ink.safetensors")
+    file = str(tmp_path / "loras" / "ink.safetensors")
+    made = {}
+    for key, prompt, flags in (
+        ("plain", PROMPT, []),
+        ("zero", PROMPT, ["--lora", f"{file}:0"]),
+        ("flag", PROMPT, ["--lora", f"{file}:0.5"]),
+        ("tag", f"{PROMPT}<lora:ink:0.5>", ["--lora", str(tmp_path / "loras")]),
+    ):
+        out = tmp_path / key
+        sample = [
+            "sample",
+            "image",
+            "--checkpoint",
+            str(folder),
+            "--steps",
+            "2",
+            "-n",
+            "1",
+            "--size",
+            "16",
+            "16",
+        ]
+        assert main([*sample, "--prompt", prompt, *flags, "--out", str(out)]) == 0
+        with Image.open(out / "0000.png") as picture:
+            made[key] = np.array(picture)
+    assert np.array_equal(made["plain"], made["zero"])
+    assert np.array_equal(made["flag"], made["tag"]) and not np.array_equal(made["flag"], made["plain"])
+    sample = ["sample", "image", "--checkpoint", str(folder), "-n", "1", "--out", str(tmp_path / "x")]
+    assert main([*sample, "--prompt", "<lora:other:1> cat", "--lora", str(tmp_path / "loras")]) == 2
+    assert "'other'" in capsys.readouterr().err

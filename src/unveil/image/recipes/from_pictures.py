@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unveil.image.settings import ImageSettings
     from unveil.sampling.noise import Noise
 
+INPAINTING = 5  # channels that Stable Diffusion's inpainting models see: a mask, and a masked image's code
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
 
 
@@ -65,6 +66,12 @@ def prepare(
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
     _check(config, enlarges)
+    if model.shape.concat and config.task != "inpaint":
+        raise ValueError(
+            "this model fills in parts of images: give `task=inpaint`, `given` and `mask`"
+            if model.shape.concat == INPAINTING
+            else "this model sees a map beside the image, such as depth: give it in Python, as `given.beside`"
+        )
     if not config.given:
         return Prepared(Given(classifier))
     factor = model.shape.upsample if enlarges else config.factor
@@ -89,6 +96,9 @@ def prepare(
         return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=x_0))
+    if config.task == "inpaint" and model.shape.concat:
+        beside = _masked(model, pixels, _known(config, side))
+        return Prepared(Given(classifier, beside=beside), inputs=len(inputs))
     if config.task == "inpaint":
         known = _known(config, side)
         if (factor := side // x_0.shape[-1]) > 1:  # a code is known if all its pixels are
@@ -239,6 +249,19 @@ def _read(
             f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink "
             "whole ones"
         ) from error
+
+
+def _masked(model: ImageModel, pixels: Tensor, known: Tensor) -> Tensor:
+    """What an inpainting model of Stable Diffusion sees: (n, 1 + Z, h, w), the mask, 1 where it generates
+    (nearest neighbour), and the code of the images, grey in the middle of the range there."""
+    import torch
+    from torch.nn import functional as F
+
+    assert model.latent is not None
+    known = known.to(model.device)
+    codes = model.latent.encode(model.normalized(pixels) * known)
+    mask = F.interpolate((~known).float(), codes.shape[2:])
+    return torch.cat([mask.expand(len(codes), -1, -1, -1), codes], dim=1)
 
 
 def _known(config: SampleImage, side: int) -> Tensor:

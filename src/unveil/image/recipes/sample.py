@@ -158,6 +158,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     from unveil.image.generation import generate
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.load import load_models, open_models
+    from unveil.image.recipes.loras import add_loras, named_loras
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
 
     recorded, note = None, ""
@@ -178,12 +179,14 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     names = opened.names or (guide.names if guide else ())
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
-    prompts = prompts_of(config.prompt, count, opened)
+    loras, plain = named_loras(config.lora, config.prompt)
+    prompts = prompts_of(plain, count, opened)
     if job.threads:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device, config.dtype)
+    add_loras(model, loras)
     text = parameters(config, model.device, weights)
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin

@@ -127,20 +127,17 @@ def convert_stable_diffusion(path: Path, out: Path, raw: bool, layout: str, dtyp
 
     from unveil.files.atomic import check_output
     from unveil.image.weights.stable_diffusion import find_stable_diffusion
-    from unveil.image.weights.stable_diffusion_writing import Networks, write_folder, write_single
+    from unveil.image.weights.stable_diffusion_writing import write_folder, write_single
 
     found = find_stable_diffusion(path, averaged=not raw)
-    model = model_of_found(found, "cpu", dtype)
-    assert model.text is not None and model.latent is not None
+    networks = networks_of(found, "cpu", dtype)
     if layout == "ours":
-        write_ours(out, found.described, model)
-    else:
-        networks = Networks(model.denoiser.network, model.latent, model.text.encoder)
-        if layout == "diffusers":
-            write_folder(out, found.described, networks, model.text.tokenizer, found.scheduler)
-        else:
-            check_output(out)
-            write_single(out, found.described, networks)
+        write_ours(out, found.described, model_with(found.described, networks, tokenizer_of(found)))
+    elif layout == "diffusers":
+        write_folder(out, found.described, networks, tokenizer_of(found), found.scheduler)
+    else:  # which has no tokenizer
+        check_output(out)
+        write_single(out, found.described, networks)
     it, place = found.described, shlex.quote(str(out))
     return (
         f"{out}: Stable Diffusion {it.version}.x, {it.use}, {it.size} x {it.size}, predicts {it.predicts} "
