@@ -45,20 +45,32 @@ def load_stable_diffusion(
 
 def model_of_found(found: FoundStableDiffusion, device: str, dtype: Precision) -> ImageModel:
     """The image model of files whose headers were read."""
+    check_use(found.described)
+    return model_with(found.described, networks_of(found, device, dtype), tokenizer_of(found))
+
+
+def networks_of(found: FoundStableDiffusion, device: str, dtype: Precision) -> Networks:
+    """Read the networks, one after another; the autoencoder in float32 unless `dtype` is "stored"."""
     import torch
 
-    from unveil.image.model import ImageModel
-    from unveil.image.text_conditioning import TextConditioning
     from unveil.image.weights.stable_diffusion import read_latents, read_text, read_unet
+    from unveil.image.weights.stable_diffusion_writing import Networks
     from unveil.runs.device import find_device
 
-    it, place = found.described, find_device(device)
-    check_use(it)
+    place = find_device(device)
     kind: torch.dtype | None = None if dtype == "stored" else getattr(torch, dtype)
-    tokenizer = tokenizer_of(found)
-    text = TextConditioning(tokenizer, read_text(found, place, kind), pooled=False, frozen=True, restore=True)
-    network, latents = read_unet(found, place, kind), read_latents(found, place, torch.float32)
-    return ImageModel(shape_of_stable(it), network, text, latents).eval()
+    codes = None if dtype == "stored" else torch.float32
+    unet, latents = read_unet(found, place, kind), read_latents(found, place, codes)
+    return Networks(unet, latents, read_text(found, place, kind))
+
+
+def model_with(it: StableDiffusion, networks: Networks, tokenizer: Tokenizer) -> ImageModel:
+    """The image model of networks of Stable Diffusion."""
+    from unveil.image.model import ImageModel
+    from unveil.image.text_conditioning import TextConditioning
+
+    text = TextConditioning(tokenizer, networks.text, pooled=False, frozen=True, restore=True)
+    return ImageModel(shape_of_stable(it), networks.unet, text, networks.latents).eval()
 
 
 def check_use(it: StableDiffusion) -> None:
