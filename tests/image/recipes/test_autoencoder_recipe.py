@@ -185,5 +185,7 @@ def test_damaged_runs_and_others_are_refused_in_one_line(base, tmp_path, capsys)
         load(tmp_path / "run", "cpu")
     assert main(["eval", "autoencoder", "--checkpoint", "taef2", "--data", str(base / "squares.npz")]) == 2
     assert "TAEF2 needs models/taef2_encoder.npz" in said(capsys)
+    with pytest.raises(UnveilError, match="TAEF2 needs"):
+        load("taef2", "cpu")
     assert main(["sample", "image", "--checkpoint", str(base / "run")]) == 2
     assert "was trained by recipe 'autoencoder', but 'image' is needed" in said(capsys)

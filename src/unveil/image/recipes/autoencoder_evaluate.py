@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from unveil.image.evaluation.metrics import Extractor
     from unveil.image.recipes.autoencoder_config import EvalAutoencoder
     from unveil.runs.progress import Progress
 
@@ -57,7 +58,7 @@ def evaluate_autoencoder(config: EvalAutoencoder, progress: Progress) -> dict[st
     return {"metrics": metrics, "reference": {"shrunk and enlarged": reference}, "protocol": how}
 
 
-def scores(pixels: np.ndarray, made: np.ndarray, features: Any) -> dict[str, float]:
+def scores(pixels: np.ndarray, made: np.ndarray, features: Extractor) -> dict[str, float]:
     """PSNR in decibels, mean and smallest; distances of features.
 
     feature_distance is the mean distance of the features of an image and its reconstruction, divided by that

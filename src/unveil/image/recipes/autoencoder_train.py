@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from unveil.image.autoencoder_training import AutoencoderBatch, Perceptual
     from unveil.image.data.images import ImageSet
+    from unveil.image.latent import Latents
     from unveil.image.recipes.autoencoder_config import TrainAutoencoder
     from unveil.runs.progress import Progress
 
@@ -166,11 +167,12 @@ def sampler(
     return draw
 
 
-def reconstructed(latents: Any, pixels: np.ndarray, batch: int = 32, generator: Any = None) -> np.ndarray:
+def reconstructed(
+    latents: Latents, pixels: np.ndarray, batch: int = 32, generator: torch.Generator | None = None
+) -> np.ndarray:
     """Images (N, C, S, S) in 0 .. 255, encoded and decoded.
 
     Args:
-        latents: the `Latents`.
         generator: draws the codes; None decodes their means.
     """
     import numpy as np
