@@ -248,8 +248,13 @@ def test_precision_is_an_argument_and_files_are_mapped(tmp_path):
     torch.testing.assert_close(out.float(), exact(x, torch.ones(1), cond), rtol=0.1, atol=0.1)
     file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
+    tensors["conv_in.bias"][0] = torch.nan
+    save_file(tensors, file)
+    with pytest.raises(UnveilError, match=r"conv_in\.bias holds numbers that are not finite"):
+        read_unet(find_stable_diffusion(tmp_path))
     tensors["conv_in.bias"][0] = 70_000.0
     save_file(tensors, file)
+    assert read_unet(find_stable_diffusion(tmp_path)).enter.bias[0] == 70_000.0
     with pytest.raises(UnveilError, match=r"conv_in\.bias holds numbers beyond 65,504.* bfloat16 or float32"):
         read_unet(find_stable_diffusion(tmp_path), dtype=torch.float16)
 
@@ -302,6 +307,86 @@ def test_descriptions_name_what_people_ask_for(tmp_path):
     assert lines["U-Net"].startswith(f"{count:,} parameters")
 
 
+FULL = {  # parameters and shapes of the published models
+    "1": (859_520_964, {"heads": 8, "context": 768}, {}),
+    "1, inpainting": (859_535_364, {"heads": 8, "context": 768, "concat": 5}, {}),
+    "2": (865_910_724, {"head_width": 64, "context": 1024, "linear_projection": True}, {"quick": False}),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_size_file_is_described_by_its_header_alone(name, tmp_path):
+    """686 + 248 + 196 tensors, or 290 of OpenCLIP, whose last block is not counted; the file has no contents."""
+    import struct
+
+    from unveil.image.networks.autoencoder import KL_F8, Autoencoder
+    from unveil.image.networks.clip import STABLE_DIFFUSION_1, STABLE_DIFFUSION_2, ClipText
+    from unveil.image.weights.clip import clip_tensors
+
+    from unveil.image.weights.stable_diffusion_autoencoder import compvis_names as vae_names
+    from unveil.image.weights.stable_diffusion_unet import compvis_names as unet_names
+
+    count, options, text_options = FULL[name]
+    shape = UNet2dShape(
+        4, 320, (1, 2, 4, 4), 2, (0, 1, 2), cross="transformer", cosine_first=True, inclusive=False,
+        norm_epsilon=1e-5, time_width=320, **options,
+    )  # fmt: skip
+    with torch.device("meta"):
+        unet, vae = UNet2d(shape).state_dict(), Autoencoder(KL_F8).state_dict()
+        text = ClipText(STABLE_DIFFUSION_1)
+    names, vae_table = unet_names(shape), vae_names(KL_F8)
+    shapes = {f"model.diffusion_model.{names[k]}": v.shape for k, v in unet.items()}
+    shapes |= {f"first_stage_model.{vae_table[k]}": v.shape for k, v in vae.items()}
+    if text_options:
+        shapes |= {f"cond_stage_model.model.{k}": v for k, v in open_clip(1024, 24).items()}
+    else:
+        shapes |= {f"cond_stage_model.transformer.{k}": v.shape for k, v in clip_tensors(text).items()}
+    header, at = {}, 0
+    for key, size in shapes.items():
+        length = 2 * torch.Size(size).numel()
+        header[key] = {"dtype": "F16", "shape": list(size), "data_offsets": [at, at + length]}
+        at += length
+    data = json.dumps(header).encode()
+    with open(tmp_path / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(data)) + data)
+        file.truncate(8 + len(data) + at)  # sparse: nothing is stored
+    found = find_stable_diffusion(tmp_path / "model.safetensors")
+    assert found.described.unet == shape and found.described.autoencoder == KL_F8
+    wanted = STABLE_DIFFUSION_2 if text_options else STABLE_DIFFUSION_1
+    assert found.described.text == wanted and len(found.unet) == 686 and len(found.autoencoder) == 248
+    lines = dict(described_lines(found))
+    assert lines["U-Net"].startswith(f"{count:,} param") and lines["autoencoder"].startswith(
+        "83,653,863 param"
+    )
+    if name == "1":
+        assert lines["text"].startswith("123,060,480 parameters, CLIP") and len(found.text.stored) == 196
+
+
+def open_clip(width: int, blocks: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of OpenCLIP's text tower."""
+    found: dict[str, tuple[int, ...]] = {
+        "token_embedding.weight": (49_408, width),
+        "positional_embedding": (77, width),
+        "ln_final.weight": (width,),
+        "ln_final.bias": (width,),
+        "text_projection": (width, width),
+        "logit_scale": (),
+    }
+    block = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "attn.out_proj.weight": (width, width),
+        "attn.out_proj.bias": (width,),
+        "mlp.c_fc.weight": (4 * width, width),
+        "mlp.c_fc.bias": (4 * width,),
+        "mlp.c_proj.weight": (width, 4 * width),
+        "mlp.c_proj.bias": (width,),
+    } | {f"ln_{k}.{end}": (width,) for k in (1, 2) for end in ("weight", "bias")}
+    for i in range(blocks):
+        found |= {f"transformer.resblocks.{i}.{name}": size for name, size in block.items()}
+    return found
+
+
 def broken(tmp_path, change):
     save(tmp_path, parts_of("1"), "1")
     change(tmp_path)
@@ -347,6 +432,7 @@ def other_text(folder):
         (configured("unet", attention_head_dim=[3, 5]), "neither one number nor heads of one width"),
         (configured("vae", _class_name="VQModel"), "VQModel; AutoencoderKL can be read"),
         (configured("vae", shift_factor=0.1), "shift_factor"),
+        (configured("unet", layers_per_block=10**6), "layers_per_block must be a whole number in 1 .. 64"),
         (configured("unet", in_channels=6), "needed is \\(32, 6, 3, 3\\)"),
     ],
 )

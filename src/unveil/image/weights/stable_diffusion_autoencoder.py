@@ -2,6 +2,7 @@
 config of diffusers, or from tensors alone."""
 
 from collections.abc import Mapping
+from functools import cache
 from math import gcd
 
 import torch
@@ -24,6 +25,7 @@ _ENDS = {
 }
 
 
+@cache
 def parameters(shape: AutoencoderShape) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of our autoencoder, by our names; nothing is allocated."""
     with torch.device("meta"):
@@ -89,8 +91,8 @@ def shape_of_config(config: Mapping[str, object]) -> tuple[AutoencoderShape, flo
         if list(config.get(name) or [kind]) != [kind] * len(sizes):  # pyright: ignore[reportArgumentType, reportCallIssue]
             raise ValueError(f"its {name} is not {kind} at each of its levels")
     unit, channels = gcd(*sizes), config.get("in_channels", 3)
-    if channels != config.get("out_channels", 3) or not sizes:
-        raise ValueError("its in_channels and out_channels differ, or it has no block_out_channels")
+    if channels != config.get("out_channels", 3) or not 0 < len(sizes) <= 8:
+        raise ValueError("its in_channels and out_channels differ, or its block_out_channels make no sense")
     shape = AutoencoderShape(
         whole("in_channels", channels, 1, 64),
         unit,

@@ -113,7 +113,7 @@ def read_stored(
     Args:
         dtype: dtype of floating-point tensors; None keeps the stored one.
     Raises:
-        UnveilError: a damaged file, or numbers that are too large for float16.
+        UnveilError: a damaged file, numbers that are not finite, or too large for float16.
     """
     found: dict[str, Tensor] = {}
     safe = {name: it for name, it in stored.items() if it.file.suffix not in PICKLES}
@@ -127,12 +127,17 @@ def read_stored(
 
 
 def _converted(file: Path, name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    if dtype is None or value.dtype == dtype or not value.is_floating_point():
+    if not value.is_floating_point():
+        return value
+    # a sum of finite numbers is nearly always finite, and needs no memory
+    if not bool(torch.isfinite(value.sum(dtype=torch.float32))) and not bool(torch.isfinite(value).all()):
+        raise UnveilError(f"{file}: {name[:80]} holds numbers that are not finite; download it again")
+    if dtype is None or value.dtype == dtype:
         return value
     made = value.to(dtype)
     if dtype == torch.float16 and not bool(torch.isfinite(made).all()):
         raise UnveilError(
-            f"{file}: {name[:80]} holds numbers beyond 65,504, or NaN, which float16 cannot hold; load it as "
+            f"{file}: {name[:80]} holds numbers beyond 65,504, which float16 cannot hold; load it as "
             "bfloat16 or float32"
         )
     return made

@@ -7,6 +7,7 @@ names are used here; inside transformers all three names are the same. So every 
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from math import gcd
 from typing import cast
 
@@ -22,6 +23,7 @@ CLASS = "UNet2DConditionModel"
 HEADS_1, HEAD_WIDTH_2 = 8, 64
 """Attention heads of Stable Diffusion 1 and the x4 upscaler; channels of a head in Stable Diffusion 2."""
 UPSCALER_INPUTS = 7
+MOST_LAYERS = 64
 VECTOR = {"vector.0": "class_embedding.linear_1", "vector.2": "class_embedding.linear_2"}
 COMPVIS_VECTOR = {"vector.0": "label_emb.0.0", "vector.2": "label_emb.0.2"}
 TRANSFORMER = re.compile(r"((?:down|up)\.\d+\.1|middle\.1)\.(.+)")
@@ -57,6 +59,7 @@ ONLY: dict[str, tuple[object, ...]] = {  # the first is diffusers' default
 }
 
 
+@cache
 def parameters(shape: UNet2dShape) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter of our U-Net, by our names; nothing is allocated.
 
@@ -131,7 +134,7 @@ def shape_of_config(config: Mapping[str, object]) -> UNet2dShape:
         outputs,
         unit,
         tuple(size // unit for size in sizes),
-        _one(config, "layers_per_block", 2, levels),
+        _one(config, "layers_per_block", 2, levels, MOST_LAYERS),
         attention,
         head_width,
         labels,
@@ -145,7 +148,7 @@ def shape_of_config(config: Mapping[str, object]) -> UNet2dShape:
         context=_one(config, "cross_attention_dim", 1280, levels),
         cross="transformer",
         vector=vector,
-        transformer_layers=_one(config, "transformer_layers_per_block", 1, levels),
+        transformer_layers=_one(config, "transformer_layers_per_block", 1, levels, MOST_LAYERS),
         linear_projection=flag("use_linear_projection", config.get("use_linear_projection", False)),
         text_only=tuple(k for k, it in enumerate(text_only) if it),
     )
@@ -263,19 +266,19 @@ def _listed(
 
 
 def _numbers(
-    config: Mapping[str, object], name: str, default: tuple[int, ...], count: int = 0
+    config: Mapping[str, object], name: str, default: tuple[int, ...], count: int = 0, most: int = 2**20
 ) -> tuple[int, ...]:
-    """Whole numbers, of which one stands for `count`."""
+    """Whole numbers up to `most`, of which one stands for `count`."""
     value = config.get(name, default)
     found = tuple(cast(list[object], value)) if isinstance(value, list | tuple) else (value,) * count
     if not 0 < len(found) <= 8 or len(found) != (count or len(found)):
         raise ValueError(f"its {name} makes no sense")
-    return tuple(whole(name, it, 1, 2**20) for it in found)
+    return tuple(whole(name, it, 1, most) for it in found)
 
 
-def _one(config: Mapping[str, object], name: str, default: int, levels: int) -> int:
+def _one(config: Mapping[str, object], name: str, default: int, levels: int, most: int = 2**20) -> int:
     """A number that is the same at all levels."""
-    numbers = set(_numbers(config, name, (default,) * levels, levels))
+    numbers = set(_numbers(config, name, (default,) * levels, levels, most))
     if len(numbers) > 1:
         raise ValueError(f"its {name} is not the same at all levels")
     return numbers.pop()
