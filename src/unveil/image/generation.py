@@ -115,8 +115,11 @@ def generate(
         raise ValueError("scaled=False is for recorded noise; give noise")
     times = image_times(model, settings)
     if given.begin is not None:
-        table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim")
-        times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
+        table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim", "pndm")
+        if settings.grid:
+            times = _last(times, settings.strength)
+        else:
+            times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
     if given.known is not None:
         times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
@@ -340,6 +343,12 @@ def _from(times: Tensor, strength: float, table: int) -> Tensor:
     kept = times[nearest:].clone()
     kept[0] = begin
     return kept
+
+
+def _last(times: Tensor, strength: float) -> Tensor:
+    """The last int(N * strength) of N steps, at least one, as in diffusers' img2img."""
+    steps = len(times) - 1
+    return times[steps - max(1, int(steps * strength)) :]
 
 
 def _watched_by(denoise: GaussianDenoise, show: Callable[[Tensor, Tensor], object]) -> GaussianDenoise:

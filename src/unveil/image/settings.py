@@ -77,7 +77,8 @@ class ImageSettings:
     Dhariwal & Nichol 2021, Alg. 2), or the mean of each step of `solver=ddpm` (mean; Alg. 1)"""
     strength: Annotated[float, Bounds(0, 1, above=True)] = 0.6
     """time t, from 0 (clean) to 1 (noise), to which the images are noised, with `task=img2img` of `unveil
-    sample image` only; larger values change them more"""
+    sample image` only; larger values change them more. With `grid` it is the fraction of the steps that are
+    done, the last int(steps * strength), as in diffusers"""
     jumps: Annotated[int, Bounds(1)] = 1
     """number of times that each section of `jump_length` steps is sampled (r of RePaint, 10 in the paper),
     with `task=inpaint` of `unveil sample image` only; more give better transitions, at as many times the

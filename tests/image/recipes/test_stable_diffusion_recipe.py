@@ -209,3 +209,35 @@ def test_lora_files_change_pictures_by_flag_and_by_tag_alike(model, tmp_path, ca
     sample = ["sample", "image", "--checkpoint", str(folder), "-n", "1", "--out", str(tmp_path / "x")]
     assert main([*sample, "--prompt", "<lora:other:1> cat", "--lora", str(tmp_path / "loras")]) == 2
     assert "'other'" in capsys.readouterr().err
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strength", [0.45, 0.8, 1.0])
+def test_img2img_does_the_last_steps_as_diffusers_does(model, strength):
+    """n = int(steps * strength) of its last times, from the code noised to the first of them."""
+    version, parts, folder = model
+    ours, noise = load(folder, "cpu"), torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    code = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+    beliefs: list[torch.Tensor] = []
+    settings = ImageSettings(solver="ddim", grid="leading", steps=STEPS, strength=strength, clip=False)
+    given = Given(prompts=[PROMPT], begin=code)
+    generate(
+        ours,
+        None,
+        1,
+        settings,
+        0,
+        noise=noise,
+        given=given,
+        size=(16, 16),
+        on_step=lambda belief, _: beliefs.append(belief),
+    )
+    scheduler, encoded = pipelines.scheduler(version), pipelines.tokenizer()([PROMPT]).ids
+    scheduler.set_timesteps(STEPS)
+    times = scheduler.timesteps[STEPS - int(STEPS * strength) :]
+    x = scheduler.add_noise(code, noise, times[:1])
+    for t in times:
+        out = scheduler.step(parts["unet"](x, t, parts["text_encoder"](encoded)[0]).sample, t, x)
+        x = out.prev_sample
+    assert len(beliefs) == len(times)
+    torch.testing.assert_close(beliefs[-1], out.pred_original_sample, atol=2e-4, rtol=2e-4)

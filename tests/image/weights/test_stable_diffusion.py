@@ -322,7 +322,6 @@ def test_a_full_size_file_is_described_by_its_header_alone(name, tmp_path):
     from unveil.image.networks.autoencoder import KL_F8, Autoencoder
     from unveil.image.networks.clip import STABLE_DIFFUSION_1, STABLE_DIFFUSION_2, ClipText
     from unveil.image.weights.clip import clip_tensors
-
     from unveil.image.weights.stable_diffusion_autoencoder import compvis_names as vae_names
     from unveil.image.weights.stable_diffusion_unet import compvis_names as unet_names
 

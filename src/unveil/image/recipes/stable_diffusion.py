@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
     from unveil.image.shape import ImageShape
     from unveil.image.weights.stable_diffusion_description import FoundStableDiffusion, StableDiffusion
+    from unveil.image.weights.stable_diffusion_writing import Networks
 
 Precision = Literal["float32", "float16", "bfloat16", "stored"]
 
