@@ -65,8 +65,8 @@ from unveil.image.evaluation.restoration import psnr
 from unveil.image.generation import NOTHING, Given, ImageSettings, generate
 from unveil.image.likelihood import bits_per_dim
 from unveil.image.model import ImageModel
-from unveil.image.recipes.classifier_config import TrainClassifier
-from unveil.image.recipes.classifier_train import train_classifier
+from unveil.image.recipes.classifier.config import TrainClassifier
+from unveil.image.recipes.classifier.train import train_classifier
 from unveil.image.recipes.config import SampleImage, TrainImage, for_method
 from unveil.image.recipes.from_pictures import restoration
 from unveil.image.recipes.load import load_classifier, load_image, read_classifier_config, read_image_config

@@ -34,7 +34,7 @@ LOADERS = {
     "text": "text.recipes.load:load_text_model",
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",
-    "autoencoder": "image.recipes.autoencoder_load:load_autoencoder",
+    "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
@@ -86,7 +86,7 @@ def load(
 
     name = str(path_or_name)
     if name == "taef2" and not settings and not Path(name).exists():
-        return wired("image.recipes.autoencoder_load:load_latents")(name, device)
+        return wired("image.recipes.autoencoder.load:load_latents")(name, device)
     name = local_name(name)
     path = Path(name)
     if name not in zoo_names():

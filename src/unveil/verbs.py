@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from unveil.image.recipes import autoencoder_config as autoencoder
-from unveil.image.recipes import classifier_config as classifier
 from unveil.image.recipes import config as image
-from unveil.image.recipes import data_config as image_data
+from unveil.image.recipes.autoencoder import config as autoencoder
+from unveil.image.recipes.classifier import config as classifier
+from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
 from unveil.policy.recipes.pusht import config as pusht
@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "locomotion": locomotion.DATA,
         "pusht": pusht.DATA,
         "text": text.DATA,
-        "shapes": image_data.SHAPES,
+        "shapes": shapes.SHAPES,
     },
     "train": {
         "maze": maze.TRAIN,

@@ -16,7 +16,7 @@ CARDS = {  # recipe -> the function that writes the card
     "locomotion": "planning.recipes.locomotion.card:locomotion_card",
     "pusht": "policy.recipes.pusht.card:pusht_card",
     "image": "image.recipes.card:image_card",
-    "autoencoder": "image.recipes.autoencoder_card:autoencoder_card",
+    "autoencoder": "image.recipes.autoencoder.card:autoencoder_card",
     "text": "text.recipes.card:text_card",
 }
 LARGEST = 8 * 2**20  # bytes of weights of a packaged model

@@ -58,3 +58,12 @@ def check_whole_numbers(config: JsonObject, names: tuple[str, ...]) -> None:
     for name in names:
         if not (isinstance(config[name], int) and 0 < config[name] < 100_000):
             raise ValueError(f"{name} is {config[name]!r}")
+
+
+def stored_config(folder: Path) -> JsonObject:
+    """config.json of a run as it is, unchecked; {} if there is none that can be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -108,7 +108,7 @@ def _data(config: EvalImage, opened: Opened, progress: Progress) -> tuple[ImageS
         UnveilError: they are not found or cannot be read.
     """
     from unveil.errors import UnveilError
-    from unveil.image.recipes.train import images_of, report
+    from unveil.image.recipes.images import images_of, report
     from unveil.image.recipes.training_flags import TrainingImages
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat

@@ -28,7 +28,7 @@ def new_latents(name: str, run: Path, resume: bool, device: str) -> tuple[Latent
     Raises:
         UnveilError: no such autoencoder, or a damaged one.
     """
-    from unveil.image.recipes.autoencoder_load import load_latents
+    from unveil.image.recipes.autoencoder.load import load_latents
 
     if not name:
         return None, {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -131,15 +130,6 @@ def few(names: Sequence[str], count: int = 3) -> str:
     if not names:
         return "no classes"
     return f"{len(names)} classes ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"
-
-
-def stored_config(folder: Path) -> dict[str, Any]:
-    """config.json of a run as it is, unchecked; {} if there is none that can be read."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def read_image_config(folder: Path) -> dict[str, Any]:

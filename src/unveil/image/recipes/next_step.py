@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.image.recipes.load import stored_config
+from unveil.runs.config import stored_config
 
 if TYPE_CHECKING:
-    from unveil.image.recipes.classifier_config import TrainClassifier
+    from unveil.image.recipes.classifier.config import TrainClassifier
     from unveil.image.recipes.config import TrainImage
 
 ALIKE = ("size", "channels", "schedule", "diffusion_steps")
@@ -22,7 +22,7 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
     For a model, samples; for an upsampler, its own data enlarged; for a classifier, guided samples or scores
     with a model that fits it, or the training of such a model if none is beside the run or packaged.
     """
-    from unveil.image.recipes.classifier_config import TrainClassifier
+    from unveil.image.recipes.classifier.config import TrainClassifier
 
     described = stored_config(run)
     here = shlex.quote(str(run))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from unveil.errors import UnveilError
 from unveil.image.recipes.config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, is_set
-from unveil.image.recipes.load import few, open_image, stored_config
+from unveil.image.recipes.load import few, open_image
 from unveil.image.recipes.training_flags import UNetFlags
+from unveil.runs.config import stored_config
 from unveil.runs.flags import changed, flat
 
 if TYPE_CHECKING:

@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unveil.image.recipes.load import image_model, shape_of, stored_config
+from unveil.image.recipes.images import LOWER, of_images, read_for
+from unveil.image.recipes.load import image_model, shape_of
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
     import torch
 
     from unveil.image.data.images import ImageSet
-    from unveil.image.recipes.classifier_config import TrainClassifier
     from unveil.image.recipes.config import TrainImage
-    from unveil.image.recipes.training_flags import UNetFlags
     from unveil.image.training import ImageBatch
     from unveil.runs.progress import Progress
-
-LOWER = "lower --batch-size and raise --accumulate as much, or lower --width"
-
-
-def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a
-    fraction held out.
-
-    Args:
-        config: config.json of a run, whose classes keep their numbers.
-        source: other data than those of the config.
-    """
-    from dataclasses import replace
-
-    from unveil.errors import UnveilError
-    from unveil.image.data.captions import read_captions
-    from unveil.image.data.images import alike, as_numbered, split
-    from unveil.image.data.reading import Reading
-    from unveil.image.data.source import has_test, read_images
-
-    data = config["data"] if source is None else source
-    reading = Reading(config["asked_size"], config["fit"], config["background"], config["skip_corrupt"])
-    images = as_numbered(read_images(data, reading, tuple(config["styles"])), config.get("names", ()))
-    if config.get("captions"):
-        images = read_captions(images, str(config["captions"]))
-    if not has_test(data):
-        return split(images, config["hold_out"], in_place=True)
-    test = read_images(data, reading, tuple(config["styles"]), test=True)
-    try:
-        return images, alike(test, images)
-    except UnveilError:
-        if config.get("classes", True):
-            raise
-        return images, alike(replace(test, labels=None, names=()), images)  # the model is unconditional
-
-
-def report(images: ImageSet, progress: Progress) -> None:
-    """Report the files that were left out, and other notes about the images."""
-    few = ", ".join(images.skipped[:3])
-    left = [f"left out {len(images.skipped)} files that cannot be read: {few}"] if images.skipped else []
-    for note in (*left, *images.notes):
-        progress(note, 1, 1, {})
 
 
 def train_image(config: TrainImage, progress: Progress) -> Path:
@@ -85,7 +42,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     check_loss(resolved(config, 1, 0))
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
-    images, fields = read_for(config, progress)
+    images, fields = read_for(config, config.images.reading.size, config.run, progress)
     flags, (run, resume) = config, (config.run.folder, config.run.resume)
     latents, coded = new_latents(config.latent, run, resume, config.run.device)
     sample = images.pixels.shape[1:] if latents is None else latents.shape_of(*images.pixels.shape[1:])
@@ -119,19 +76,6 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     return run
 
 
-def read_for(config: TrainImage | TrainClassifier, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
-    """The images to train on, and the fields of config.json that the flags give."""
-    from unveil.runs.device import enough_memory
-
-    names = stored_config(config.run.folder).get("names") if config.run.resume else ()
-    fields = flat(config) | {"asked_size": config.images.reading.size}
-    fields["names"] = tuple(map(str, names)) if isinstance(names, list) else ()
-    with enough_memory("give --size, with --fit resize, or fewer images"):
-        images, _ = images_of(fields)
-    report(images, progress)
-    return images, fields
-
-
 def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> dict[str, Any]:
     """The fields of config.json that follow from the images.
 
@@ -141,6 +85,7 @@ def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> d
         UnveilError: `classes` without classes in the data, or the network cannot learn from such patches.
     """
     from unveil.errors import UnveilError
+    from unveil.image.recipes.config import TRAIN_PRESETS
 
     if config.classes and images.labels is None:
         why = images.unlabelled or f"{config.images.data} has no classes"
@@ -153,37 +98,12 @@ def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> d
             f"the noise that {config.predicts} needs: such models make noise; take --predicts x0 --min-snr "
             "5, a smaller `stem` or a larger `width`"
         )
-    return of_images(config, images, sample) | {
+    usual = TRAIN_PRESETS[config.preset].network
+    return of_images(config.network, usual, images, sample) | {
         "recipe": "image",
         "names": images.names if config.classes else (),
         "null": config.classes and config.label_drop > 0.0,
     }
-
-
-def of_images(
-    config: TrainImage | TrainClassifier, images: ImageSet, sample: tuple[int, ...]
-) -> dict[str, Any]:
-    """The fields of config.json that both trainings learn from their images; `sample` as in `_learned`."""
-    from unveil.image.recipes import classifier_config as classifier
-    from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage
-
-    presets = TRAIN_PRESETS if isinstance(config, TrainImage) else classifier.TRAIN_PRESETS
-    channels, _, size = sample
-    return {
-        "size": size,
-        "channels": channels,
-        "attention": attention_of(config.network, presets[config.preset].network.attention, size),
-        "images": len(images),
-        "skipped": images.skipped,
-    }
-
-
-def attention_of(network: UNetFlags, default: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """Sides with attention: those of the flags, but no sides of the preset if none fits the images."""
-    from unveil.image.networks.unet2d import sides_of
-
-    fits = set(network.attention) & set(sides_of(size, network.stem, len(network.multiples)))
-    return network.attention if fits or network.attention != default else ()
 
 
 def check_loss(config: TrainImage) -> None:

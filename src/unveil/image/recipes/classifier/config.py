@@ -1,4 +1,4 @@
-"""Config of classifiers of noisy images; the wiring is in `classifier_train.py`. Free of torch."""
+"""Config of classifiers of noisy images; the wiring is in `train.py`. Free of torch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ TRAIN_PRESETS = {
 }
 TRAIN = Verb(
     TRAIN_PRESETS,
-    "image.recipes.classifier_train:train_classifier",
+    "image.recipes.classifier.train:train_classifier",
     "a classifier of noisy images for guidance, or of clean images for scores",
     "preset data schedule clean size fit width steps batch_size learning_rate out resume",
     after="image.recipes.next_step:after_training",

@@ -14,7 +14,7 @@ from unveil.files.atomic import MADE, check_output, output
 from unveil.image.data.shapes import PAIRS, RULE, drawn, held_out, random_scenes, record_of
 
 if TYPE_CHECKING:
-    from unveil.image.recipes.data_config import DataShapes
+    from unveil.image.recipes.shapes.config import DataShapes
     from unveil.runs.progress import Progress
 
 MARK = '{"caption": "a '  # beginning of a .jsonl file

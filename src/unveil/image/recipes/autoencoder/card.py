@@ -14,8 +14,8 @@ def autoencoder_card(
     name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]
 ) -> str:
     """The card of an autoencoder, with its scores beside their references."""
-    from unveil.image.recipes.autoencoder_config import TRAIN_PRESETS
-    from unveil.image.recipes.autoencoder_load import shape_of
+    from unveil.image.recipes.autoencoder.config import TRAIN_PRESETS
+    from unveil.image.recipes.autoencoder.load import shape_of
 
     minutes, loss = spent(checkpoint)
     flags = flags_of(described | {"size": described["asked_size"]}, TRAIN_PRESETS)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from unveil.image.recipes.classifier_config import TrainClassifier
+    from unveil.image.recipes.classifier.config import TrainClassifier
     from unveil.image.training import ImageBatch
     from unveil.runs.progress import Progress
 
@@ -23,9 +23,9 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.errors import UnveilError
     from unveil.image.classifier import ImageClassifier, classifier_loss
     from unveil.image.data.images import RandomImages
-    from unveil.image.recipes.classifier_config import TrainClassifier
+    from unveil.image.recipes.classifier.config import TRAIN_PRESETS, TrainClassifier
+    from unveil.image.recipes.images import LOWER, of_images, read_for
     from unveil.image.recipes.load import shape_of
-    from unveil.image.recipes.train import LOWER, of_images, read_for
     from unveil.image.training import image_batches
     from unveil.runs.device import enough_memory, find_device
     from unveil.runs.resuming import check_folder
@@ -33,7 +33,7 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
 
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
-    images, fields = read_for(config, progress)
+    images, fields = read_for(config, config.images.reading.size, config.run, progress)
     if images.labels is None or len(images.names) < 2:
         data = config.images.data
         few = f"{data} has the single class {images.names[0]}" if images.names else f"{data} has no classes"
@@ -46,7 +46,8 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
         "learned_variance": False,
         "sigma_data": 0.5,
     }
-    described = as_json(fields | of_images(config, images, images.pixels.shape[1:]) | learned)
+    usual = TRAIN_PRESETS[config.preset].network
+    described = as_json(fields | of_images(config.network, usual, images, images.pixels.shape[1:]) | learned)
     shape = shape_of(described)
     torch.manual_seed(config.run.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)

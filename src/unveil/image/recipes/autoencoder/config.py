@@ -162,7 +162,7 @@ TRAIN_PRESETS = {
 }
 TRAIN = Verb(
     TRAIN_PRESETS,
-    "image.recipes.autoencoder_train:train_autoencoder",
+    "image.recipes.autoencoder.train:train_autoencoder",
     "an autoencoder, whose codes latent diffusion is trained on",
     "preset data size fit width multiples latent steps batch_size learning_rate out resume",
     after="eval autoencoder --checkpoint {run}",
@@ -170,7 +170,7 @@ TRAIN = Verb(
 )
 EVAL = Verb(
     {"default": EvalAutoencoder()},
-    "image.recipes.autoencoder_evaluate:evaluate_autoencoder",
+    "image.recipes.autoencoder.evaluate:evaluate_autoencoder",
     "PSNR and feature distances of an autoencoder's reconstructions",
     "checkpoint data n extractor out json",
 )

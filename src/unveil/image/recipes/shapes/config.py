@@ -1,4 +1,4 @@
-"""Configs of image data that are generated; the wiring is in `data_shapes.py`. Free of torch."""
+"""Configs of image data that are generated; the wiring is in `data.py`. Free of torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class DataShapes:
 
 SHAPES = Verb(
     {"default": DataShapes()},
-    "image.recipes.data_shapes:make_shapes",
+    "image.recipes.shapes.data:make_shapes",
     "pictures of coloured shapes with captions",
     "n size objects out seed",
 )

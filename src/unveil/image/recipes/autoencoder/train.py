@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unveil.image.autoencoder_training import AutoencoderBatch, Perceptual
     from unveil.image.data.images import ImageSet
     from unveil.image.latent import Latents
-    from unveil.image.recipes.autoencoder_config import TrainAutoencoder
+    from unveil.image.recipes.autoencoder.config import TrainAutoencoder
     from unveil.runs.progress import Progress
 
 SHOWN = 8  # images of a picture of samples
@@ -28,9 +28,9 @@ def train_autoencoder(config: TrainAutoencoder, progress: Progress) -> Path:
 
     from unveil.image.autoencoder_training import LossWeights, autoencoder_batches, autoencoder_loss
     from unveil.image.data.images import RandomImages
-    from unveil.image.recipes.autoencoder_config import TrainAutoencoder
-    from unveil.image.recipes.autoencoder_load import trained_model
-    from unveil.image.recipes.train import images_of, report
+    from unveil.image.recipes.autoencoder.config import TrainAutoencoder
+    from unveil.image.recipes.autoencoder.load import trained_model
+    from unveil.image.recipes.images import images_of, report
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
     from unveil.runs.training import Task, as_json, begin, run_task
@@ -147,7 +147,7 @@ def sampler(
     import warnings
 
     from unveil.errors import UnveilError
-    from unveil.image.recipes.autoencoder_load import latents_of
+    from unveil.image.recipes.autoencoder.load import latents_of
 
     reported: list[Path] = []
 

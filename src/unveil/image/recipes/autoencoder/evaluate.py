@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from unveil.image.evaluation.metrics import Extractor
-    from unveil.image.recipes.autoencoder_config import EvalAutoencoder
+    from unveil.image.recipes.autoencoder.config import EvalAutoencoder
     from unveil.runs.progress import Progress
 
 
@@ -22,8 +22,8 @@ def evaluate_autoencoder(config: EvalAutoencoder, progress: Progress) -> dict[st
     from unveil.files.atomic import check_output
     from unveil.image.evaluation.features import extractor
     from unveil.image.evaluation.restoration import bicubic
-    from unveil.image.recipes.autoencoder_load import load_latents
-    from unveil.image.recipes.autoencoder_train import SHOWN, reconstructed, write_pairs
+    from unveil.image.recipes.autoencoder.load import load_latents
+    from unveil.image.recipes.autoencoder.train import SHOWN, reconstructed, write_pairs
     from unveil.runs.device import enough_memory
 
     job = config.job
@@ -94,8 +94,8 @@ def _images(config: EvalAutoencoder, progress: Progress) -> tuple[np.ndarray, st
     import numpy as np
 
     from unveil.errors import UnveilError
-    from unveil.image.recipes.autoencoder_load import TAEF2, read_autoencoder_config
-    from unveil.image.recipes.train import images_of, report
+    from unveil.image.recipes.autoencoder.load import TAEF2, read_autoencoder_config
+    from unveil.image.recipes.images import images_of, report
     from unveil.image.recipes.training_flags import TrainingImages
     from unveil.runs.checkpoints import find_checkpoint
     from unveil.runs.device import enough_memory

@@ -1,0 +1,1 @@
+"""Classifiers of images, which guide or judge."""

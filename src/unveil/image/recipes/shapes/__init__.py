@@ -1,0 +1,1 @@
+"""Captioned pictures of shapes: made by a command."""
