@@ -17,7 +17,7 @@ _NAMES = {
     "unveil.planning.planner": ("Planner", "PlannerSettings"),
     "unveil.policy.policy": ("Policy",),
     "unveil.policy.realtime": ("RealTimePolicy",),
-    "unveil.image.generation": ("ImageSettings", "generate"),
+    "unveil.image.generation": ("Given", "ImageSettings", "generate"),
     "unveil.image.model": ("ImageModel",),
     "unveil.policy.data.demonstrations": ("Demonstrations",),
     "unveil.text.generation": ("TextSettings", "continue_text", "fill_gaps"),
@@ -31,7 +31,19 @@ _NAMES = {
     "unveil.process.objective": ("denoising_loss", "hybrid_loss"),
     "unveil.process.schedule": ("Cosine", "Flow", "Karras", "LinearBeta", "ScaledLinearBeta", "Tabulated"),
     "unveil.sampling.edit": ("Ascend", "Inpaint", "Replace", "chain"),
-    "unveil.sampling.gaussian": ("DDIM", "Ancestral", "DPMpp2M", "Heun"),
+    "unveil.sampling.gaussian": (
+        "DDIM",
+        "LCM",
+        "PNDM",
+        "Ancestral",
+        "DPMpp2M",
+        "DPMpp2MSDE",
+        "DPMppSDE",
+        "Euler",
+        "EulerAncestral",
+        "Heun",
+        "UniPC",
+    ),
     "unveil.sampling.guidance": ("Branch", "cfg", "costing", "steered", "tilted"),
     "unveil.sampling.loop": ("sample",),
     "unveil.sampling.masked": ("AncestralUnmask", "ConfidentUnmask", "FirstHittingUnmask"),
@@ -41,6 +53,7 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from unveil.errors import UnveilError as UnveilError
+    from unveil.image.generation import Given as Given
     from unveil.image.generation import ImageSettings as ImageSettings
     from unveil.image.generation import generate as generate
     from unveil.image.model import ImageModel as ImageModel
@@ -74,9 +87,16 @@ if TYPE_CHECKING:
     from unveil.sampling.edit import Replace as Replace
     from unveil.sampling.edit import chain as chain
     from unveil.sampling.gaussian import DDIM as DDIM
+    from unveil.sampling.gaussian import LCM as LCM
+    from unveil.sampling.gaussian import PNDM as PNDM
     from unveil.sampling.gaussian import Ancestral as Ancestral
     from unveil.sampling.gaussian import DPMpp2M as DPMpp2M
+    from unveil.sampling.gaussian import DPMpp2MSDE as DPMpp2MSDE
+    from unveil.sampling.gaussian import DPMppSDE as DPMppSDE
+    from unveil.sampling.gaussian import Euler as Euler
+    from unveil.sampling.gaussian import EulerAncestral as EulerAncestral
     from unveil.sampling.gaussian import Heun as Heun
+    from unveil.sampling.gaussian import UniPC as UniPC
     from unveil.sampling.guidance import Branch as Branch
     from unveil.sampling.guidance import cfg as cfg
     from unveil.sampling.guidance import costing as costing
