@@ -822,12 +822,6 @@ FLIPS = [
     ),
     ("image/weights/stable_diffusion_unet.py", "size // number for", "number for", STABLE_DIFFUSION),
     (
-        "image/weights/stable_diffusion_single.py",
-        "if has_average and averaged:",
-        "if False:",
-        STABLE_DIFFUSION,
-    ),
-    (
         "image/weights/stable_diffusion_writing.py",
         "(1.0 - before) * alpha.sqrt() / (1.0 - bar)",
         "(1.0 - before) * bar.sqrt() / (1.0 - bar)",
