@@ -115,8 +115,9 @@ def save(folder, parts: Mapping, version: str, **options) -> None:
     write_clip_tokenizer(tokenizer(), folder / "tokenizer")
 
 
-def compvis_unet(name: str, blocks: int = 2) -> str:
-    """CompVis' name of a parameter of diffusers' U-Net of two levels, both with attention or the first."""
+def compvis_unet(name: str, use: str, blocks: int = 2) -> str:
+    """CompVis' name of a parameter of diffusers' U-Net of `unet`: of two levels, of which the second has
+    attention in upscalers only."""
     n = blocks + 1
 
     def at(match: re.Match) -> str:
@@ -127,7 +128,7 @@ def compvis_unet(name: str, blocks: int = 2) -> str:
                 return f"input_blocks.{(level + 1) * n}.0.op{rest.removeprefix('.conv')}"
             return f"input_blocks.{level * n + index + 1}.{int(kind == 'attentions')}{rest}"
         if kind == "upsamplers":
-            attended = ATTENDED[level]
+            attended = level > 0 or use == "x4 upscaler"  # the coarsest level goes up first
             return f"output_blocks.{level * n + blocks}.{1 + attended}{rest}"
         return f"output_blocks.{level * n + index}.{int(kind == 'attentions')}{rest}"
 
@@ -158,9 +159,6 @@ def compvis_unet(name: str, blocks: int = 2) -> str:
     return name
 
 
-ATTENDED = [False, True]  # of the levels going up, the coarsest first
-
-
 def compvis_vae(name: str, value: Tensor, levels: int = 2) -> tuple[str, Tensor]:
     name = re.sub(r"encoder\.down_blocks\.(\d)\.resnets\.(\d)", r"encoder.down.\1.block.\2", name)
     name = re.sub(r"decoder\.up_blocks\.(\d)", lambda m: f"decoder.up.{levels - 1 - int(m[1])}", name)
@@ -182,9 +180,8 @@ def compvis_vae(name: str, value: Tensor, levels: int = 2) -> tuple[str, Tensor]
 
 def compvis(parts: Mapping, version: str, use: str = "text to image") -> dict[str, Tensor]:
     """The tensors of a single file, by the inverse of the reference's rules."""
-    ATTENDED[:] = [use == "x4 upscaler", True]
     found = {
-        f"model.diffusion_model.{compvis_unet(name)}": value
+        f"model.diffusion_model.{compvis_unet(name, use)}": value
         for name, value in parts["unet"].state_dict().items()
     }
     for name, value in parts["vae"].state_dict().items():

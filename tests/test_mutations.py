@@ -34,9 +34,7 @@ UNET, IMAGE, METRICS = (
 )
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
 TRANSFORMER, DIT = "tests/image/networks/test_transformer2d.py", "tests/image/networks/test_dit.py"
-STABLE_DIFFUSION = (
-    "tests/image/weights/test_stable_diffusion.py tests/image/weights/test_stable_diffusion_writing.py"
-)
+STABLE_DIFFUSION = "tests/image/weights/test_stable_diffusion_names.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
 NOISE = "tests/sampling/test_noise.py"
 AUTOENCODER, AUTOENCODING = (
@@ -874,13 +872,13 @@ FLIPS = [
     ("image/networks/dit.py", "for part in (across, down)]", "for part in (down, across)]", DIT),
     ("image/networks/dit.py", "permute(0, 5, 1, 3, 2, 4)", "permute(0, 5, 1, 4, 2, 3)", DIT),
     ("image/weights/stable_diffusion_autoencoder.py", "else levels - 1 - k", "else k", STABLE_DIFFUSION),
-    ("image/weights/stable_diffusion_unet.py", "size // number for", "number for", STABLE_DIFFUSION),
     (
-        "image/weights/stable_diffusion_single.py",
-        "if has_average and averaged:",
-        "if False:",
+        "image/weights/stable_diffusion_description.py",
+        'if use in ("inpainting", "depth to image"):',
+        'if use in ("depth to image",):',
         STABLE_DIFFUSION,
     ),
+    ("image/weights/stable_diffusion_unet.py", "size // number for", "number for", STABLE_DIFFUSION),
     (
         "image/weights/stable_diffusion_writing.py",
         "(1.0 - before) * alpha.sqrt() / (1.0 - bar)",

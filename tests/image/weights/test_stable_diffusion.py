@@ -25,7 +25,7 @@ from unveil.image.weights.stable_diffusion import (
     read_text,
     read_unet,
 )
-from unveil.image.weights.stable_diffusion_description import described_lines, predicted
+from unveil.image.weights.stable_diffusion_description import described_lines
 from unveil.network.condition import Condition
 
 CACHE: dict = {}
@@ -257,20 +257,6 @@ def test_precision_is_an_argument_and_files_are_mapped(tmp_path):
     assert read_unet(find_stable_diffusion(tmp_path)).enter.bias[0] == 70_000.0
     with pytest.raises(UnveilError, match=r"conv_in\.bias holds numbers beyond 65,504.* bfloat16 or float32"):
         read_unet(find_stable_diffusion(tmp_path), dtype=torch.float16)
-
-
-def test_what_a_single_file_predicts_and_why():
-    def said(version=2, use="text to image", given=None, metadata=None, yaml="", scalars=None):
-        return predicted(version, use, given, metadata or {}, yaml, scalars or {})
-
-    assert said(1) == ("eps", "version 1") and said(1, given="v") == ("v", "given")
-    assert said(metadata={"modelspec.prediction_type": "epsilon"})[0] == "eps"
-    assert said(metadata={"modelspec.prediction_type": "v"})[0] == "v"
-    assert said(yaml='model:\n  params:\n    parameterization: "v"\n')[0] == "v"
-    assert said(yaml="model:\n  params:\n    parameterization: eps # v\n")[0] == "eps"
-    assert said(scalars={"global_step": 875_000})[0] == "eps" and said(scalars={"global_step": 1})[0] == "v"
-    assert said(use="inpainting")[0] == said(use="depth to image")[0] == "eps"
-    assert said(use="x4 upscaler")[0] == "v" and "a guess" in said()[1]
 
 
 def test_a_yaml_beside_the_file_is_read(tmp_path):
