@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unveil.image.recipes import config as image
 from unveil.image.recipes.autoencoder import config as autoencoder
+from unveil.image.recipes.captions import config as captions
 from unveil.image.recipes.classifier import config as classifier
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
@@ -20,6 +21,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "pusht": pusht.DATA,
         "text": text.DATA,
         "shapes": shapes.SHAPES,
+        "captions": captions.DATA,
     },
     "train": {
         "maze": maze.TRAIN,

@@ -170,3 +170,38 @@ def test_words_of_another_run_are_refused(base, tmp_path, capsys):
     file.write_text(file.read_text().replace("stand", "stend"))
     assert main(["sample", "image", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "x")]) != 0
     assert "not the tokenizer" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_captions_is_made_once_and_shared(base, tmp_path, capsys):
+    words, data = tmp_path / "words.json", str(base / "stripes")
+    made = [
+        "data",
+        "captions",
+        "--data",
+        data,
+        "--captions",
+        "txt",
+        "--text-length",
+        "6",
+        "--out",
+        str(words),
+    ]
+    assert main(made) == 0
+    assert (
+        "7 words of 40 captions" in capsys.readouterr().out
+    )  # padding, start, unknown and four of their own
+    flags = [
+        "--data",
+        data,
+        *WORDS,
+        "--tokenizer",
+        str(words),
+        "--steps",
+        "3",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["train", "image", *TINY, *flags]) == 0
+    assert (tmp_path / "run" / "tokenizer.json").read_bytes() == words.read_bytes()
+    words.write_text("{}")
+    assert main(made) != 0  # not ours any more

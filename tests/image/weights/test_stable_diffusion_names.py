@@ -8,9 +8,8 @@ import torch
 pytest.importorskip("unveil.image.networks.clip")
 pytest.importorskip("unveil.image.networks.autoencoder")
 
-from unveil.image.networks.autoencoder import KL_F8, AutoencoderShape
-
 from stable_diffusion_pipelines import compvis_unet, compvis_vae, unet
+from unveil.image.networks.autoencoder import KL_F8, AutoencoderShape
 from unveil.image.networks.unet2d import UNet2dShape
 from unveil.image.weights import stable_diffusion_autoencoder as autoencoders
 from unveil.image.weights import stable_diffusion_unet as unets

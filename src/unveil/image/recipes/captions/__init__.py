@@ -1,0 +1,1 @@
+"""The words of captions: a tokenizer, made by a command."""
