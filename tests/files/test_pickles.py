@@ -182,3 +182,11 @@ def test_a_reader_may_set_bounds():
     assert read_pickle(io.BytesIO(deep), lambda _: True, deepest=4) == [[[[]]]]
     with pytest.raises(ValueError, match="nested more than 2 deep"):
         read_pickle(io.BytesIO(deep), lambda _: True, deepest=2)
+
+
+def test_a_class_as_key_is_its_name():
+    """As in the callbacks of Lightning's checkpoints."""
+    data = pickle.dumps({OrderedDict: 1, "other": 2}, 2)
+    assert read(data) == {"collections.OrderedDict": 1, "other": 2}
+    with pytest.raises(ValueError, match="does not belong here"):
+        read_pickle(io.BytesIO(data), lambda symbol: False)
