@@ -164,7 +164,7 @@ def test_parameters_that_were_edited_are_refused_and_the_device_is_kept(base, tm
     for change in (
         {"steps": "2"},
         {"label": [0.5]},
-        {"solver": "euler"},
+        {"solver": "rk4"},
         {"interval": [0.0]},
         {"n": True},
         {"scale": None},
