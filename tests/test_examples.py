@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unveil.cli import VERBS, main
 from unveil.commands.parsing import configured, parse
@@ -72,4 +73,5 @@ def test_own_demonstrations_become_a_policy_in_under_40_lines():
     """From 0.35 away on average to the place that all demonstrations go to; single actions are drawn."""
     file = ROOT / "examples" / "own_demonstrations.py"
     assert len(file.read_text().splitlines()) < 40
-    assert np.abs(runpy.run_path(str(file))["main"](80) - 0.5).mean() < 0.2
+    torch.manual_seed(0)  # initial weights
+    assert np.abs(runpy.run_path(str(file))["main"](120) - 0.5).mean() < 0.2

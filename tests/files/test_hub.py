@@ -42,13 +42,13 @@ def silent(*_):
     pass
 
 
-def get(text: str, progress=silent, only: str = ""):
+def get(text: str, progress=silent, only: tuple[str, ...] = ()):
     name = hub_name(text)
     assert name is not None
     return download(name, progress, only)
 
 
-def refused(text: str, only: str = "") -> str:
+def refused(text: str, only: tuple[str, ...] = ()) -> str:
     with pytest.raises(UnveilError) as caught:
         get(text, only=only)
     message = str(caught.value)
@@ -218,12 +218,16 @@ def test_after_an_interruption_the_complete_files_are_kept(hub):
     with pytest.raises(KeyboardInterrupt):
         get("org/net", stop)
     hub.sent.clear()
-    assert (get("org/net") / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
-    assert len(hub.downloads()) < 2
+    folder = get("org/net")
+    assert (folder / "model.safetensors").read_bytes() == MODEL["model.safetensors"]
+    assert (folder / "config.json").read_bytes() == MODEL["config.json"]
+    hub.sent.clear()
+    get("org/net")
+    assert not hub.downloads()  # all are complete now
 
 
 def test_other_layouts_are_refused_before_they_are_downloaded(hub):
-    said = refused("org/net", only=OURS)
+    said = refused("org/net", only=(OURS,))
     assert "is a model of diffusers, LeRobot or transformers" in said
     assert "unveil weights convert org/net OUT" in said and not hub.sent
 

@@ -6,7 +6,7 @@ HF_HUB_OFFLINE, HF_TOKEN, HF_ENDPOINT. It is imported when a name of a repositor
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -83,7 +83,9 @@ def hidden(text: str) -> str:
 
 
 def download(
-    name: HubName, progress: Callable[[str, int, int, Mapping[str, float | int]], None], only: str = ""
+    name: HubName,
+    progress: Callable[[str, int, int, Mapping[str, float | int]], None],
+    only: Sequence[str] = (),
 ) -> Path:
     """The path of a checkpoint in the cache, after the files that it needs were downloaded into it.
 
@@ -92,8 +94,8 @@ def download(
 
     Args:
         progress: called with what is done, bytes so far, all bytes, and {}.
-        only: the layout that is needed, such as `hub_layouts.OURS`; others are refused before they are
-            downloaded.
+        only: the layouts that can be used, `hub_layouts.OURS` first; others are refused before they are
+            downloaded. (): all.
     Returns:
         A folder, or the file if the checkpoint is a single file. Whatever is in it is read-only.
     Raises:
@@ -189,14 +191,14 @@ def _missing(name: HubName, why: str) -> str:
     return f"{name.text}: {start}as a repository of the Hugging Face Hub: {why}"
 
 
-def _needed(name: HubName, files: Iterable[str], only: str) -> Needed:
+def _needed(name: HubName, files: Iterable[str], only: Sequence[str]) -> Needed:
     try:
         chosen = needed(files, name.variant, name.inside)
     except UnveilError as error:
         raise UnveilError(f"{name.text}: {error}") from error
-    if only and chosen.layout != only:
+    if only and chosen.layout not in only:
         raise UnveilError(
-            f"{name.text} is {chosen.layout}, but {only} is needed here; convert it first: unveil weights "
+            f"{name.text} is {chosen.layout}, but {only[0]} is needed here; convert it first: unveil weights "
             f"convert {name.text} OUT"
         )
     return chosen

@@ -52,7 +52,7 @@ class Needed(NamedTuple):
     place: str = ""
 
 
-OURS = "a run of unveil"
+OURS, STABLE_DIFFUSION, SINGLE = "a run of unveil", "a pipeline of Stable Diffusion", "a single file"
 
 
 def needed(names: Iterable[str], variant: str = "", inside: str = "") -> Needed:
@@ -71,7 +71,7 @@ def needed(names: Iterable[str], variant: str = "", inside: str = "") -> Needed:
     """
     safe = sorted(name for name in names if _is_plain(name))
     if inside in safe:
-        return Needed("a single file", (inside, *_beside(safe, inside)), inside)
+        return Needed(SINGLE, (inside, *_beside(safe, inside)), inside)
     start = f"{inside}/" if inside else ""
     within = [name.removeprefix(start) for name in safe if name.startswith(start)]
     if not within:
@@ -91,7 +91,7 @@ def needed(names: Iterable[str], variant: str = "", inside: str = "") -> Needed:
             files = [name for name in files if variant in name] or files
         if len(files) == 1:
             one = start + files[0]
-            return Needed("a single file", (one, *_beside(safe, one)), one)
+            return Needed(SINGLE, (one, *_beside(safe, one)), one)
         if files:
             some = ", ".join(files[:4]) + (" and others" if len(files) > 4 else "")
             raise UnveilError(
@@ -228,6 +228,11 @@ def _pipeline(names: Sequence[str], variant: str) -> list[str]:
     return chosen
 
 
+def _text_to_image(names: Sequence[str], variant: str) -> list[str]:
+    """A pipeline with a text encoder."""
+    return _pipeline(names, variant) if any(name.startswith("text_encoder/") for name in names) else []
+
+
 def _model(names: Sequence[str], variant: str) -> list[str]:
     """One model with its config: a network of diffusers, a policy of LeRobot, LLaDA, an encoder."""
     top = _below(names, "")
@@ -252,6 +257,7 @@ def _adapter(names: Sequence[str], variant: str) -> list[str]:
 _LAYOUTS = (
     (OURS, _runs),
     ("experiments of jannerm/diffuser", _diffuser),
+    (STABLE_DIFFUSION, _text_to_image),
     ("a pipeline of diffusers", _pipeline),
     ("LoRA weights of PEFT", _adapter),
     ("a model of diffusers, LeRobot or transformers", _model),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ def zoo_names() -> list[str]:
     return sorted(p.name for p in ZOO.iterdir() if (p / "config.json").is_file())
 
 
-def local_name(path_or_name: str, *, ours: bool = False) -> str:
+def local_name(path_or_name: str, *, only: Sequence[str] = ()) -> str:
     """A path or the name of a packaged model, unchanged; for a repository of the Hugging Face Hub its path in
     the cache, after the download.
 
@@ -28,18 +28,17 @@ def local_name(path_or_name: str, *, ours: bool = False) -> str:
 
     Args:
         path_or_name: a path, or `org/name[@revision][/inside][:variant]` (see `hub_name`).
-        ours: refuse a repository in another layout than unveil's before anything is downloaded.
+        only: layouts of `hub_layouts`; a repository in another one is refused before anything is downloaded.
     Raises:
         UnveilError: no such repository, no permission, no network, or no huggingface_hub.
     """
     from unveil.files.hub import download, hub_name
-    from unveil.files.hub_layouts import OURS
     from unveil.runs.progress import shown_progress
 
     if (name := hub_name(path_or_name)) is None:
         return path_or_name
     with shown_progress() as progress:
-        return str(download(name, progress, OURS if ours else ""))
+        return str(download(name, progress, only))
 
 
 def lasting_name(path_or_name: str) -> str:
@@ -64,6 +63,7 @@ def find_checkpoint(path_or_name: str) -> Path:
     from difflib import get_close_matches
 
     from unveil.files.hub import hidden
+    from unveil.files.hub_layouts import OURS
     from unveil.training.checkpoint import check_weights, checkpoints, latest_checkpoint
 
     names = zoo_names()
@@ -74,7 +74,7 @@ def find_checkpoint(path_or_name: str) -> Path:
             )
         check_weights(ZOO / path_or_name)
         return ZOO / path_or_name
-    path_or_name = local_name(path_or_name, ours=True)
+    path_or_name = local_name(path_or_name, only=(OURS,))
     folder = Path(path_or_name)
     # systems refuse names of 256 bytes with an error of their own
     if any(len(part) > 200 for part in folder.parts):

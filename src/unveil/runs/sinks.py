@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 SinkName = Literal["none", "tensorboard", "trackio", "wandb"]
 Write = Callable[[Mapping[str, float | int]], None]
@@ -66,7 +65,7 @@ def identity(run: Path) -> str:
     return file.read_text()
 
 
-def needed(package: str) -> ModuleType:
+def needed(package: str) -> Any:  # trackers have no stubs
     """Import the package of a tracker.
 
     Raises:

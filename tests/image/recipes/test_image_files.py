@@ -13,8 +13,8 @@ from PIL import Image
 from foreign_images import trained, written
 from unveil.cli import main
 from unveil.files.pictures import read_parameters, write_picture
+from unveil.image.recipes.images import images_of
 from unveil.image.recipes.sample import classes_of, numbered
-from unveil.image.recipes.train import images_of
 
 TINY = ["--preset", "tiny", "--width", "8", "--multiples", "1", "2", "--groups", "4", "--batch-size", "4"]
 TINY += ["--diffusion-steps", "25", "--warmup", "1", "--device", "cpu", "--steps", "2"]

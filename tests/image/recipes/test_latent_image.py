@@ -19,7 +19,7 @@ AUTOENCODER = split(
 )
 MODEL = split(
     "train image --preset tiny --width 8 --multiples 1 --groups 4 --diffusion-steps 25 --device cpu "
-    "--batch-size 4 --warmup 2 --save-every 3 --keep 0 --hold-out 0.2"
+    "--batch-size 4 --warmup 2 --save-every 3 --keep 0 --hold-out 0.2 --bfloat16 False"
 )
 
 

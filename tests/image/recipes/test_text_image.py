@@ -13,7 +13,21 @@ from unveil.image.generation import Given, generate
 from unveil.image.settings import ImageSettings
 from unveil.loading import load
 
-TINY = ["--preset", "tiny", *SMALL, "--batch-size", "8", "--warmup", "2", "--save-every", "3", "--keep", "0"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--bfloat16",
+    "False",
+    *SMALL,
+    "--batch-size",
+    "8",
+    "--warmup",
+    "2",
+    "--save-every",
+    "3",
+    "--keep",
+    "0",
+]
 WORDS = [
     "--captions",
     "txt",

@@ -84,7 +84,7 @@ def test_the_table_grows_by_the_vectors():
     assert torch.equal(grown.table[10:], torch.cat([VECTORS, VECTORS[:1]]).double())
     blocks = {ids[0]: len(ids) for ids in grown.ids.values()}
     made = chunks([[([5] * 74 + [10, 11, 12], 1.0)]], ChunkRules(), blocks)
-    assert [chunk.ids[1] for chunk in made] == [5, 10]
+    assert [chunk.ids[0] for chunk in made] == [5, 10]
     with pytest.raises(
         UnveilError, match="learned word for another base: the vectors of <c> are 9 wide, those"
     ):

