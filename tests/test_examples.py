@@ -74,4 +74,4 @@ def test_own_demonstrations_become_a_policy_in_under_40_lines():
     file = ROOT / "examples" / "own_demonstrations.py"
     assert len(file.read_text().splitlines()) < 40
     torch.manual_seed(0)  # initial weights
-    assert np.abs(runpy.run_path(str(file))["main"](120) - 0.5).mean() < 0.2
+    assert np.abs(runpy.run_path(str(file))["main"](160) - 0.5).mean() < 0.2
