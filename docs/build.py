@@ -392,7 +392,8 @@ On hopper-medium-expert, cloning the best tenth scores less than cloning all epi
 {falls} of the episodes, after {steps} steps on average; why was not investigated."""
 COST = """What a decision and a training cost: *K* candidates and denoising steps of a decision; decisions per second for
 one environment and one CPU thread; minutes of training of one core, without the time that other work on the
-machine took. Diffuser's episodes ran in the float32 layout of `--fast`, its rate was measured without."""
+machine took. Diffuser's episodes ran in the float32 layout of `--fast`, its rate was measured without. Some rates of
+Walker2d and HalfCheetah were measured beside other work, which slows them: compare those of one column with care."""
 
 
 def locomotion_rows(name: str) -> dict[str, Any]:
