@@ -95,12 +95,19 @@ def write_png(
         _image(frame).save(partial, format="png", pnginfo=info)
 
 
-CHUNK = "unveil"  # name of the PNG text chunk
+CHUNK, INFOTEXT = "unveil", "parameters"  # names of the PNG text chunks
 
 
-def write_picture(path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "") -> None:
-    """Write a grey or RGB PNG with the parameters that made it, as text; equal input gives equal bytes."""
-    write_png(path, frame, {CHUNK: parameters} if parameters else None)
+def write_picture(
+    path: Path, frame: UInt8[np.ndarray, "Y X C"], parameters: str = "", infotext: str = ""
+) -> None:
+    """Write a grey or RGB PNG with the parameters that made it, as text; equal input gives equal bytes.
+
+    Args:
+        infotext: the settings as other programs of images read them.
+    """
+    texts = {CHUNK: parameters, INFOTEXT: infotext}
+    write_png(path, frame, {name: text for name, text in texts.items() if text})
 
 
 def read_parameters(path: Path) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from stripes import SMALL, write_stripes
 
 from unveil.cli import main
 from unveil.files.pictures import read_parameters
 from unveil.image.generation import Given, generate
+from unveil.image.infotext import parse_infotext
 from unveil.image.settings import ImageSettings
 from unveil.loading import load
 
@@ -82,6 +84,11 @@ def test_prompts_are_sampled_and_made_again_bit_for_bit(base, tmp_path):
         "stripes that lie",
         "stripes that stand",
     ]
+    with Image.open(tmp_path / "one" / "0003.png") as picture:
+        said = parse_infotext(picture.text["parameters"])
+    assert (said.prompt, said.negative) == ("stripes that stand", "lie")
+    known = ("Steps", "Sampler", "CFG scale", "Seed", "Size")
+    assert [said.settings[name] for name in known] == ["3", "DPM++ 2M", "2.0", "3", "8x8"]
     again = ["--from-png", str(tmp_path / "one" / "grid.png"), "--out", str(tmp_path / "two")]
     assert main(["sample", "image", *again]) == 0
     for file in ("grid.png", "0000.png", "0003.png"):

@@ -214,7 +214,8 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     columns = len(config.label or range(model.shape.classes)) if several else 0
     if prompts and count > len(config.prompt) > 1:
         columns = len(config.prompt)
-    _write(config, pixels, columns, text, watched)
+    infotexts = _infotexts(config, settings, prompts, pixels)
+    _write(config, pixels, columns, text, infotexts, watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     if prompts:
@@ -240,8 +241,39 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _write(config: SampleImage, pixels: np.ndarray, columns: int, text: str, watched: Watched | None) -> None:
-    """Replace the images of an earlier run by these; `text` goes into each."""
+def _infotexts(
+    config: SampleImage, settings: ImageSettings, prompts: Sequence[str] | None, pixels: np.ndarray
+) -> list[str]:
+    """The settings of each image as other programs read them; "" without prompts."""
+    from unveil.image.infotext import infotext
+    from unveil.image.sampler_names import sampler_and_schedule
+
+    if prompts is None:
+        return [""] * len(pixels)
+    sampler, schedule = sampler_and_schedule(settings.solver, settings.grid)
+    negative = settings.negative if isinstance(settings.negative, str) else ""
+    said = {
+        "Steps": settings.steps,
+        "Sampler": sampler,
+        "Schedule type": schedule,
+        "CFG scale": settings.scale,
+        "Size": f"{pixels.shape[3]}x{pixels.shape[2]}",
+        "Model": config.checkpoint,
+        "Version": "unveil",
+    }
+    written = [config.prompt[k % len(config.prompt)] for k in range(len(pixels))]  # with the tags of LoRA
+    return [infotext(text, negative, said | {"Seed": config.job.seed + k}) for k, text in enumerate(written)]
+
+
+def _write(
+    config: SampleImage,
+    pixels: np.ndarray,
+    columns: int,
+    text: str,
+    infotexts: Sequence[str],
+    watched: Watched | None,
+) -> None:
+    """Replace the images of an earlier run by these; `text` goes into each, and its infotext."""
     from unveil.files.pictures import write_animation, write_picture
     from unveil.image.evaluation.pages import grid
     from unveil.image.recipes.reproduce import clear
@@ -249,7 +281,7 @@ def _write(config: SampleImage, pixels: np.ndarray, columns: int, text: str, wat
     clear(config.out)
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
     for k, image in enumerate(pixels):
-        write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text)
+        write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text, infotexts[k])
     if watched is not None:
         frames = [grid(frame, least=64) for frame in (*watched.frames(), pixels[:ANIMATED])]
         write_animation(config.out / "denoising.gif", frames)
