@@ -226,3 +226,17 @@ def test_a_tokenizer_of_captions_is_made_once_and_shared(base, tmp_path, capsys)
     assert (tmp_path / "run" / "tokenizer.json").read_bytes() == words.read_bytes()
     words.write_text("{}")
     assert main(made) != 0  # not ours any more
+
+
+def test_variations_go_from_the_image_of_one_seed_to_those_of_others(base, tmp_path):
+    def made(name: str, *flags: str) -> list[bytes]:
+        out = tmp_path / name
+        sample = ["sample", "image", "--checkpoint", str(base / "run"), "--steps", "3", "-n", "2", *flags]
+        assert main([*sample, "--prompt", "stripes that lie", "--scale", "2", "--out", str(out)]) == 0
+        with Image.open(out / "0000.png") as one, Image.open(out / "0001.png") as two:
+            return [one.tobytes(), two.tobytes()]
+
+    seed, other = made("seed", "--seed", "5"), made("other", "--seed", "9")
+    assert made("end", "--seed", "5", "--variation", "1", "--variation-seed", "9") == other
+    little = made("little", "--seed", "5", "--variation", "1e-6", "--variation-seed", "9")
+    assert little[0] == little[1] == seed[0]

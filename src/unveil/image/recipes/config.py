@@ -134,6 +134,11 @@ class SampleImage:
     size: tuple[Annotated[int, Bounds(1, 8192)], ...] = ()
     """width and height of the images in pixels, for models that can make other sizes than those of their
     training; default: the size of the training"""
+    variation: Annotated[float, Bounds(0, 1)] = 0.0
+    """variations of the image of `seed`: the noise of each image lies between that of `seed` (0) and that of
+    `variation_seed` (1), and small numbers change the image a little"""
+    variation_seed: Annotated[int, Bounds(0, 2**63 - 1)] = 1
+    """seed of the first variation with `variation` above 0, plus 1 for each further image"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """precision of the U-Net and the text encoder of Stable Diffusion's files"""
     batch_size: Annotated[int, Bounds(1)] = 64
@@ -151,6 +156,8 @@ class SampleImage:
         check_fields(self)
         if len(self.size) not in (0, 2):
             raise ValueError(f"`size` is a width and a height, got {len(self.size)} numbers")
+        if self.variation and self.task in ("reconstruct", "interpolate"):
+            raise ValueError(f"`variation` changes noise, and `task={self.task}` has its own; leave it out")
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,8 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
         given, sides = replace(ready.given, prompts=prompts), config.size[::-1]
+        size = (sides[0], sides[1]) if sides else None
+        noise = _varied(config, model, size) if config.variation else ready.noise
         made = generate(
             model,
             labels,
@@ -202,10 +204,10 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
             job.seed,
             config.batch_size,
             watched,
-            ready.noise,
+            noise,
             given,
             on_batch=begin,
-            size=(sides[0], sides[1]) if sides else None,
+            size=size,
         )
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
@@ -241,6 +243,20 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     }
 
 
+def _varied(config: SampleImage, model: ImageModel, size: tuple[int, int] | None) -> Tensor:
+    """Noise (n, C, h, w) between that of `seed`, the same for all images, and those of `variation_seed` + i:
+    spherical interpolation, which keeps its norm. As AUTOMATIC1111's variation seed."""
+    import torch
+
+    from unveil.image.inversion import slerp
+    from unveil.sampling.noise import generators, normal_like
+
+    shape = model.sides_of(size)
+    one = normal_like(torch.empty((1, *shape)), generators(config.job.seed, 1))
+    others = normal_like(torch.empty((config.n, *shape)), generators(config.variation_seed, config.n))
+    return slerp(one.expand(config.n, *shape), others, config.variation)
+
+
 def _infotexts(
     config: SampleImage, settings: ImageSettings, prompts: Sequence[str] | None, pixels: np.ndarray
 ) -> list[str]:
@@ -261,8 +277,20 @@ def _infotexts(
         "Model": config.checkpoint,
         "Version": "unveil",
     }
+    if config.variation:
+        said["Variation seed strength"] = config.variation
     written = [config.prompt[k % len(config.prompt)] for k in range(len(pixels))]  # with the tags of LoRA
-    return [infotext(text, negative, said | {"Seed": config.job.seed + k}) for k, text in enumerate(written)]
+    varied = bool(config.variation)
+    return [
+        infotext(
+            text,
+            negative,
+            said
+            | {"Seed": config.job.seed + (0 if varied else k)}
+            | ({"Variation seed": config.variation_seed + k} if varied else {}),
+        )
+        for k, text in enumerate(written)
+    ]
 
 
 def _write(
