@@ -58,8 +58,8 @@ class ImageSettings:
     """variance of the steps of `solver=ddpm`, beta-tilde (small), beta (large) or learned; default: learned
     if the model learned it, else small"""
     scale: Annotated[float, Bounds(0, below=True)] = 1.0
-    """scale of classifier-free guidance; 1 disables it, 0 ignores the class; on Fashion-MNIST 2 gives the
-    best images"""
+    """scale of classifier-free guidance; 1 disables it, 0 ignores class and prompt; on Fashion-MNIST 2 gives
+    the best images. With `prompt` of `unveil sample image` the default is 3, or 7.5 for Stable Diffusion"""
     interval: tuple[Annotated[float, Bounds(0)], Annotated[float, Bounds(0)]] = (0.0, 1.0)
     """times t, from 0 (clean) to 1 (noise), between which guidance acts, by a classifier or
     classifier-free"""

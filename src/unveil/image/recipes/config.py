@@ -89,7 +89,7 @@ class SampleImage:
 
     checkpoint: str = "runs/image"
     """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
-    weights`)"""
+    weights`); a folder or file of Stable Diffusion; or org/name of the Hugging Face Hub"""
     n: Annotated[int, Bounds(1)] = 64
     """number of images"""
     label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
