@@ -220,7 +220,9 @@ def attach(network: nn.Module, updates: Mapping[str, LowRank]) -> nn.Module:
 
 
 def combined(adapters: Sequence[tuple[Mapping[str, LowRank], float]]) -> dict[str, LowRank]:
-    """Several adapters, each times a factor, as one: sum_k w_k s_k B_k A_k = [w_1 s_1 B_1, ...] [A_1; ...].
+    """Several adapters, each times a factor, as one of the sum of their ranks.
+
+        sum_k w_k s_k B_k A_k = (w_1 s_1 B_1, w_2 s_2 B_2, ...) (A_1; A_2; ...)
 
     Args:
         adapters: updates by the path of the layer, and the adapter's factor.
