@@ -51,6 +51,7 @@ class TextConditioning(nn.Module):
             self.encoder = encoder
         self._apart = None if stored else (encoder,)  # in a tuple, it is no submodule
         self._kept: dict[str, EncodedText] = {}
+        self._sizes: tuple[torch.Size, torch.Size] | None = None  # of tokens and pooled text, one prompt
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TextConditioning":
         if self._apart is not None:  # moves to a device with the model
@@ -102,6 +103,9 @@ class TextConditioning(nn.Module):
     def _encoded(self, kinds: list[str], device: torch.device) -> EncodedText:
         if not self.frozen:
             return self._encode(kinds, device)
+        if device.type == "meta" and self._sizes is not None:  # memory is counted, and nothing computed
+            tokens, pooled = (torch.empty((len(kinds), *size), device=device) for size in self._sizes)
+            return EncodedText(tokens, torch.empty(tokens.shape[:2], dtype=torch.bool, device=device), pooled)
         for prompt in kinds:  # one by one, so that no encoding depends on what else is in the batch
             if prompt not in self._kept:
                 with torch.no_grad():
@@ -109,6 +113,7 @@ class TextConditioning(nn.Module):
                 if len(self._kept) * one.tokens.numel() > KEPT:
                     self._kept.clear()
                 self._kept[prompt] = one
+                self._sizes = one.tokens.shape[1:], one.pooled.shape[1:]
         each = [self._kept[prompt] for prompt in kinds]
         return EncodedText(*(torch.cat(parts).to(device) for parts in zip(*each, strict=True)))
 
