@@ -47,7 +47,8 @@ def prompted(
     texts = {
         text: row for row, text in enumerate(dict.fromkeys(t for line in [*lines, away] for t in line.texts))
     }
-    encoded = model.text.weighted(list(texts), model.device)
+    with torch.no_grad():
+        encoded = model.text.weighted(list(texts), model.device)
     most = max(len(line.weights) for line in lines)
     weights = torch.tensor(
         [[*line.weights, *[0.0] * (most - len(line.weights))] for line in lines]

@@ -88,7 +88,7 @@ class TextConditioning(nn.Module):
         ids, valid = self.tokenizer.framed([chunk.ids for chunk in rows])
         encoder = self.encoder if self._apart is None else self._apart[0]
         encoded = encoder(ids.to(device), valid.to(device))
-        factors = torch.ones(ids.shape)
+        factors = torch.ones(ids.shape, device="cpu")
         first = int(self.tokenizer.start is not None)
         for row, chunk in enumerate(rows):
             factors[row, first : first + len(chunk.weights)] = torch.tensor(chunk.weights)

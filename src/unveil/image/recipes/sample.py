@@ -252,8 +252,10 @@ def _varied(config: SampleImage, model: ImageModel, size: tuple[int, int] | None
     from unveil.sampling.noise import generators, normal_like
 
     shape = model.sides_of(size)
-    one = normal_like(torch.empty((1, *shape)), generators(config.job.seed, 1))
-    others = normal_like(torch.empty((config.n, *shape)), generators(config.variation_seed, config.n))
+    one = normal_like(torch.empty((1, *shape), device="cpu"), generators(config.job.seed, 1))
+    others = normal_like(
+        torch.empty((config.n, *shape), device="cpu"), generators(config.variation_seed, config.n)
+    )
     return slerp(one.expand(config.n, *shape), others, config.variation)
 
 
