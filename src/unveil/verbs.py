@@ -6,6 +6,7 @@ from unveil.image.recipes import config as image
 from unveil.image.recipes.autoencoder import config as autoencoder
 from unveil.image.recipes.captions import config as captions
 from unveil.image.recipes.classifier import config as classifier
+from unveil.image.recipes.emoji import config as emoji
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
@@ -21,6 +22,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "pusht": pusht.DATA,
         "text": text.DATA,
         "shapes": shapes.SHAPES,
+        "emoji": emoji.EMOJI,
         "captions": captions.DATA,
     },
     "train": {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.data.caption_sampler import Drawing
 from unveil.image.data.emoji import (
@@ -19,6 +20,7 @@ from unveil.image.data.emoji import (
 )
 from unveil.image.data.images import ImageSet
 from unveil.image.data.reading import Reading
+from unveil.image.data.records import write_recorded
 from unveil.image.data.source import read_images
 
 STYLES = ("flat", "noto", "old", "tw")
@@ -129,3 +131,27 @@ def test_emoji64():
     assert all(trained[word] >= 2 for code in unseen for word in words_of(concepts[code]))
     held = {images.pixels[k].tobytes() for k in np.flatnonzero(parts.unseen | parts.pairs)}
     assert not held & {images.pixels[k].tobytes() for k in np.flatnonzero(parts.train)}
+
+
+def test_the_command_writes_the_three_parts(tmp_path, monkeypatch):
+    whole = emoji()
+    records = [drawing._asdict() for drawing in whole.drawings]
+    colours = np.repeat(whole.pixels.transpose(0, 2, 3, 1), 3, axis=3)
+    write_recorded(tmp_path / "all.npz", colours, records)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "emoji", "--data", "all.npz", "--pairs", "8", "--concepts", "4"]) == 0
+    parts = {
+        part: read_images(f"emoji-{part}.npz", Reading()).drawings for part in ("train", "pairs", "concepts")
+    }
+    masks = split_emoji(whole, 4, 8)
+    assert {part: len(found) for part, found in parts.items()} == {
+        "train": masks.train.sum(),
+        "pairs": masks.pairs.sum(),
+        "concepts": masks.unseen.sum(),
+    }
+    seen = {(drawing.code, drawing.style) for drawing in parts["train"]}
+    codes, styles = ({pair[k] for pair in seen} for k in (0, 1))
+    for drawing in parts["pairs"]:
+        assert (drawing.code, drawing.style) not in seen and drawing.code in codes and drawing.style in styles
+    assert not {drawing.code for drawing in parts["concepts"]} & codes
+    assert parts["train"][0].name in NAMES.values() and "f" not in codes

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zipfile
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unveil.files.atomic import MADE, check_output, output
+from unveil.files.atomic import check_output, output
+from unveil.image.data.records import check_recorded, write_recorded
 from unveil.image.data.shapes import PAIRS, RULE, drawn, held_out, random_scenes, record_of
 
 if TYPE_CHECKING:
@@ -23,10 +22,8 @@ MARK = '{"caption": "a '  # beginning of a .jsonl file
 def make_shapes(config: DataShapes, progress: Progress) -> dict[str, Any]:
     """Draw the pictures, and write them, their records and the held-out captions."""
     out = config.out
-    records = out.with_suffix(".json.gz")
     captions = out.with_name(f"{out.stem}-held-out.jsonl")
-    check_output(out)
-    check_output(records)
+    check_recorded(out)
     check_output(captions, MARK)
     scenes = random_scenes(config.n, config.seed, config.objects)
     pixels = np.empty((config.n, config.size, config.size, 3), np.uint8)
@@ -36,21 +33,10 @@ def make_shapes(config: DataShapes, progress: Progress) -> dict[str, Any]:
             progress("drawing shapes", k + 1, config.n, {})
     held = random_scenes(config.captions, config.seed, config.objects, held=True)
     described = [record_of(scene, k) for k, scene in enumerate(scenes)]
-    # the name in the header of the .gz marks it as ours
-    with (
-        output(records) as partial,
-        open(partial, "wb") as file,
-        gzip.GzipFile(f"{out.stem}.json, {MADE}", "wb", 9, file, 0.0) as packed,
-    ):
-        packed.write(json.dumps(described).encode())
     with output(captions, MARK) as partial:
         lines = [json.dumps(record_of(scene, k)) for k, scene in enumerate(held)]
         partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with output(out) as partial:  # last: it is not there without its records
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, images=pixels)
-        with zipfile.ZipFile(partial, "a") as archive:
-            archive.comment = MADE.encode()
+    write_recorded(out, pixels, described)
     apart = [f"{colour} {shape}" for colour, shape in PAIRS if held_out(colour, shape)]
     different = len({str(record["caption"]) for record in described})
     return {
