@@ -6,6 +6,7 @@ from unveil.image.recipes import config as image
 from unveil.image.recipes.autoencoder import config as autoencoder
 from unveil.image.recipes.captions import config as captions
 from unveil.image.recipes.classifier import config as classifier
+from unveil.image.recipes.contact_sheet import config as sheet
 from unveil.image.recipes.emoji import config as emoji
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
@@ -15,7 +16,13 @@ from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
 
 RECIPES: dict[str, dict[str, Verb]] = {
-    "demo": {"maze": maze.DEMO, "pusht": pusht.DEMO, "text": text.DEMO, "image": image.DEMO},
+    "demo": {
+        "maze": maze.DEMO,
+        "pusht": pusht.DEMO,
+        "text": text.DEMO,
+        "image": image.DEMO,
+        "text-to-image": sheet.DEMO,
+    },
     "data": {
         "maze": maze.DATA,
         "locomotion": locomotion.DATA,

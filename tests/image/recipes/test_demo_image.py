@@ -2,15 +2,22 @@
 is packaged."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from stripes import SMALL
+from stripes import SMALL, write_stripes
 
 from unveil.cli import main
-from unveil.image.evaluation.pages import grid, titled
+from unveil.image.data.caption_sampler import caption_of
+from unveil.image.data.emoji import split_emoji
+from unveil.image.data.reading import Reading
+from unveil.image.data.source import read_images
+from unveil.image.evaluation.pages import captioned, grid, titled
 from unveil.image.recipes.card import drawn_by
+from unveil.image.recipes.contact_sheet.config import SEEN, UNSEEN
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +122,58 @@ def test_the_packaged_fashion_has_trousers_that_are_narrow_and_bags_that_are_wid
         widths.append(int((lit.mean(0) > 0.2).sum()))
     trousers, bags = widths[::2], widths[1::2]
     assert max(trousers) < min(bags) and sum(trousers) / 4 < 17 and sum(bags) / 4 > 20, widths
+
+
+def test_prompts_of_the_contact_sheet_are_said_rightly():
+    """The unseen prompts are of the held-out parts, the seen ones of the training part (where the data are)."""
+    place = Path(os.environ.get("UNVEIL_DATA", "")) / "emoji64" / "emoji64.npz"
+    if not os.environ.get("UNVEIL_DATA") or not place.is_file():
+        pytest.skip("needs emoji64.npz in $UNVEIL_DATA")
+    images = read_images(str(place), Reading())
+    parts = {
+        name: {caption_of(images.drawings[row]) for row in mask.nonzero()[0]}
+        for name, mask in split_emoji(images)._asdict().items()
+    }
+    assert set(SEEN) <= parts["train"]
+    assert set(UNSEEN) <= parts["pairs"] | parts["unseen"]
+
+
+def test_the_contact_sheet_shows_prompts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    stripes = write_stripes(tmp_path)
+    for file in stripes.rglob("*.png"):
+        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}\n")
+    text = ["--captions", "txt", "--text-width", "8", "--text-layers", "1", "--text-heads", "2"]
+    flags = ["--data", str(stripes), *text, "--steps", "2", "--batch-size", "4", "--out", "run"]
+    assert main(["train", "image", "--preset", "tiny", *SMALL, *flags]) == 0
+    one = ["--checkpoint", "run", "--steps", "3", "--device", "cpu", "--prompts", "stripes that lie", "lie"]
+    assert main(["demo", "text-to-image", *one]) == 0
+    said = capsys.readouterr().out
+    assert "2 prompts" in said and "--checkpoint run --prompt lie" in said
+    with Image.open(tmp_path / "demo" / "text-to-image.png") as page:
+        first = page.tobytes()
+    assert main(["demo", "text-to-image", *one, "--seed", "1"]) == 0
+    with Image.open(tmp_path / "demo" / "text-to-image.png") as page:
+        assert page.tobytes() != first
+
+
+def test_the_contact_sheet_needs_captions(zoo, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("unveil.runs.checkpoints.ZOO", zoo)
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "text-to-image", "--checkpoint", "fashion-mnist"]) != 0
+    error = capsys.readouterr().err
+    assert "was trained without captions" in error and error.count("\n") == 1
+
+
+def test_captions_stand_below_their_pictures_in_lines():
+    pixels = np.zeros((3, 3, 32, 32), np.uint8)
+    page = captioned(pixels, ["one", "two words that do not fit in a line", ""], 2, 64)
+    assert page.shape[1] == 2 * 80
+    dark = (page < 128).all(2)
+    tall = page.shape[0] // 2
+    for k in range(3):
+        y, x = k // 2 * tall, k % 2 * 80
+        assert dark[y + 8 : y + 72, x + 8 : x + 72].all()
+        rows = dark[y + 73 : y + tall, x : x + 80].any(1)
+        lines = int((np.diff(np.concatenate([[0], rows.astype(int)])) == 1).sum())
+        assert (lines >= 2, lines == 0) == (k == 1, k == 2)

@@ -1,6 +1,6 @@
 """Grids of images, with titles. Needs only pillow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -49,3 +49,48 @@ def titled(
     return np.concatenate(
         [np.broadcast_to(np.asarray(strip)[..., None], (*strip.size[::-1], page.shape[2])), page]
     )
+
+
+def captioned(
+    pixels: UInt8[np.ndarray, "N C H W"], captions: Sequence[str], columns: int = 0, least: int = 0
+) -> UInt8[np.ndarray, "Y X C"]:
+    """Images in rows from the top left, each above its caption, which is broken into lines.
+
+    Args:
+        captions: a text for each image.
+        columns, least: as of `grid`.
+    """
+    from PIL import ImageDraw, ImageFont
+
+    if len(captions) != len(pixels):
+        raise ValueError(f"there are {len(captions)} captions for {len(pixels)} images")
+    gap, line = 8, 14
+    font = ImageFont.load_default()
+    single = [grid(one[None], gap=gap, least=least) for one in pixels]
+    height, width, channels = single[0].shape
+    measure = ImageDraw.Draw(Image.new("L", (1, 1)))
+    texts = [_lines(text, width - gap, lambda part: measure.textlength(part, font)) for text in captions]
+    strip = line * max(map(len, texts)) + gap
+    columns = min(columns or int(np.ceil(len(pixels) ** 0.5)), len(pixels))
+    rows = -(-len(pixels) // columns)
+    page = np.full((rows * (height + strip), columns * width, channels), 255, np.uint8)
+    for k, (image, lines) in enumerate(zip(single, texts, strict=True)):
+        y, x = k // columns * (height + strip), k % columns * width
+        page[y : y + height, x : x + width] = image
+        below = Image.new("L", (width, strip), 255)
+        draw = ImageDraw.Draw(below)
+        for row, text in enumerate(lines):
+            draw.text(((width - measure.textlength(text, font)) / 2, row * line), text, fill=0, font=font)
+        page[y + height : y + height + strip, x : x + width] = np.asarray(below)[..., None]
+    return page
+
+
+def _lines(text: str, width: int, length: Callable[[str], float]) -> list[str]:
+    """Break a text at spaces into lines that fit; a longer word has a line of its own."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and length(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines or [""]

@@ -11,11 +11,12 @@ MOST = 12  # columns
 
 
 def packaged_models() -> list[str]:
-    """Names of the packaged models of images."""
+    """Names of the packaged models of images that need no prompt."""
     from unveil.runs.checkpoints import ZOO, zoo_names
-    from unveil.runs.config import read_recipe
+    from unveil.runs.config import read_recipe, stored_config
 
-    return [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
+    names = [name for name in zoo_names() if read_recipe(ZOO / name) == "image"]
+    return [name for name in names if not stored_config(ZOO / name).get("captions")]
 
 
 def packaged() -> str:
@@ -99,6 +100,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     others = [other for other in packaged_models() if other != name]
     demos = "".join(f"\n  {program} demo image --checkpoint {other}" for other in others)
+    demos += f"\n  {program} demo text-to-image"
     one = f"{columns // 2} --scale 3" if scale != 1.0 else f"{columns // 2}"
     further = f"--class {one} -n 64" if names else "-n 64"
     kinds = f", a column for each of {', '.join(names[:columns])}" if names else ""
