@@ -6,7 +6,7 @@ import gzip
 import json
 import zipfile
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MARK = '{"caption": "a '  # beginning of a .jsonl file
 
 
-def make_shapes(config: DataShapes, progress: Progress) -> dict[str, Any]:
+def make_shapes(config: DataShapes, progress: Progress) -> dict[str, object]:
     """Draw the pictures, and write them, their records and the held-out captions."""
     out = config.out
     records = out.with_suffix(".json.gz")
