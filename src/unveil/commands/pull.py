@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -38,7 +39,9 @@ class Pull:
 
 
 def pull(
-    config: Pull, progress: Progress, opener: Callable[[urllib.request.Request], Any] | None = None
+    config: Pull,
+    progress: Progress,
+    opener: Callable[[urllib.request.Request], http.client.HTTPResponse] | None = None,
 ) -> str:
     """Download, check and unpack an archive, or download a repository; returns a summary.
 

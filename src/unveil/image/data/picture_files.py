@@ -6,7 +6,7 @@ import contextlib
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -70,7 +70,7 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
             further = int(getattr(opened, "n_frames", 1)) - 1
             opened.seek(0)
             opened.load()
-            image: Any = opened
+            image: Image.Image = opened
     except Image.DecompressionBombError as error:
         raise UnveilError(f"{file}: {error}") from error
     except UnidentifiedImageError:

@@ -7,13 +7,14 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from unveil.checks import one_of, whole
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.files.tokenizers import encoded, library_errors, tokenizer_of, tokenizers_library, whole_text
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def tokenizer_from(text: str) -> Tokenizer:
         raise UnveilError(f"tokenizer: not a tokenizer of prompts ({str(error)[:200]})") from error
     if not isinstance(stored, dict) or stored.get("unveil") != "prompts":
         raise UnveilError("tokenizer: not a tokenizer of prompts; those are written by `train image`")
-    values: dict[str, Any] = {name: stored.get(name) for name in NAMES}
+    values: JsonObject = {name: stored.get(name) for name in NAMES}
     numbers = [values["length"], values["pad"]]
     numbers += [values[name] for name in ("start", "end") if values[name] is not None]
     known = isinstance(values["text"], str) and values["clean"] in get_args(Cleaning)

@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
-from unveil.files.json_objects import read_object, without_repeats
+from unveil.files.json_objects import JsonObject, read_object, without_repeats
 from unveil.files.reading import reading
 from unveil.files.tokenizers import FILE, library_errors, tokenizer_of, tokenizers_library
 from unveil.image.data.tokenizer import EXTRA, NEED, Cleaning, Tokenizer, added_word
@@ -164,7 +164,7 @@ def write_clip_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     Raises:
         UnveilError: another kind of tokenizer.
     """
-    stored = cast(dict[str, Any], json.loads(tokenizer.text))
+    stored = cast(JsonObject, json.loads(tokenizer.text))
     if tokenizer.clean != "clip" or stored["model"]["type"] != "BPE":
         raise UnveilError(f"{folder}: not a tokenizer of CLIP, which diffusers' folder needs")
     vocabulary, added = _numbered(stored["model"]["vocab"]), _added(stored)
@@ -257,7 +257,7 @@ def _framed(
     return Tokenizer(str(library.to_str()), length, padding, first, last, clean)
 
 
-def _tokenizer_json(file: Path, kind: str, advice: str) -> dict[str, Any]:
+def _tokenizer_json(file: Path, kind: str, advice: str) -> JsonObject:
     if not file.is_file():
         raise UnveilError(f"{file}: no tokenizer here; {advice}")
     stored = read_object(file, _LARGEST)
@@ -292,14 +292,14 @@ def _numbers_of(file: Path) -> dict[str, int]:
 
 def _numbered(value: object) -> dict[str, int]:
     """A vocabulary, whose ids must be different whole numbers."""
-    vocabulary: dict[Any, Any] = value if isinstance(value, dict) else {}
-    numbers = set(vocabulary.values()) if all(type(n) is int for n in vocabulary.values()) else set()
+    vocabulary = cast(dict[str, object], value) if isinstance(value, dict) else {}
+    numbers = {n for n in vocabulary.values() if type(n) is int}
     if not vocabulary or len(numbers) != len(vocabulary) or not all(0 <= n < _LARGEST for n in numbers):
         raise ValueError("its ids are not different whole numbers")
-    return vocabulary
+    return cast(dict[str, int], vocabulary)
 
 
-def _added(stored: Mapping[str, Any]) -> dict[str, int]:
+def _added(stored: JsonObject) -> dict[str, int]:
     """The added tokens of a tokenizer.json."""
     return {str(it["content"]): it["id"] for it in stored.get("added_tokens") or [] if type(it["id"]) is int}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 
 EMOJI = {  # who drew what a model of emoji64.npz learned from
@@ -26,7 +26,7 @@ def drawn_by(data: str, styles: tuple[str, ...]) -> str:
     return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
 
 
-def image_card(name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]) -> str:
+def image_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
     from unveil.image.recipes.config import TRAIN_PRESETS, for_method, resolved
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.load import IMAGE_OPTIONS
 
 if TYPE_CHECKING:
@@ -50,15 +52,15 @@ def our_shape(described: DescribedImages) -> ImageShape:
     from unveil.image.weights.description import LinearUNet2dShape
 
     it, network = described, described.network
-    own: dict[str, Any]
     if isinstance(network, LinearUNet2dShape):  # which reads none of these fields
         multiples = tuple(max(1, size // network.width) for size in network.sizes[1:])
-        own = {"width": network.width, "multiples": multiples, "blocks": 2, "groups": 1, "attention": ()}
+        part = partial(ImageShape, width=network.width, multiples=multiples, blocks=2, groups=1, attention=())
     else:
         sides = sides_of(it.size, 1, len(network.multiples))
-        own = {name: getattr(network, name) for name in SAME}
-        own["attention"] = tuple(sides[k] for k in network.attention)
-    return ImageShape(
+        same = {name: getattr(network, name) for name in SAME}
+        part = partial(ImageShape, attention=tuple(sides[k] for k in network.attention), **same)
+    schedule = _schedule(it.betas)
+    return part(
         size=it.size,
         channels=network.channels,
         classes=network.labels,
@@ -68,18 +70,19 @@ def our_shape(described: DescribedImages) -> ImageShape:
         learned_variance=network.learned_variance,
         upsample=it.upsample,
         time_scale=it.time_scale,
-        **own | _table(it.betas),
+        schedule=schedule,
+        betas=it.betas if schedule == "betas" else (),
     )
 
 
-def our_config(described: DescribedImages, shape: ImageShape) -> dict[str, Any]:
+def our_config(described: DescribedImages, shape: ImageShape) -> JsonObject:
     """The contents of config.json, as of a run of ours."""
     from dataclasses import asdict
 
     from unveil.image.weights.description import Classifier2dShape, LinearUNet2dShape
 
     network, fields = described.network, asdict(shape)
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         "recipe": "classifier" if isinstance(network, Classifier2dShape) else "image",
         "origin": described.release,
         "names": [str(k) for k in range(fields.pop("classes"))],
@@ -99,18 +102,17 @@ def our_config(described: DescribedImages, shape: ImageShape) -> dict[str, Any]:
     return json.loads(json.dumps(config | fields))
 
 
-def _table(betas: tuple[float, ...]) -> dict[str, Any]:
+def _schedule(betas: tuple[float, ...]) -> Literal["linear", "cosine", "betas"]:
     """The schedule by its name where it is one of ours, but for rounding to float32."""
     import torch
 
     from unveil.process.schedule import cosine_betas, linear_betas
 
     steps, table = len(betas), torch.tensor(betas, dtype=torch.float64, device="cpu")
-    ours = {"linear": linear_betas(steps, 0.1 / steps, 20.0 / steps)} if steps > 20 else {}
-    for name, known in (ours | {"cosine": cosine_betas(steps)}).items():
-        if torch.allclose(table, known, rtol=1e-6, atol=1e-9):
-            return {"schedule": name}
-    return {"schedule": "betas", "betas": betas}
+    same = partial(torch.allclose, table, rtol=1e-6, atol=1e-9)
+    if steps > 20 and same(linear_betas(steps, 0.1 / steps, 20.0 / steps)):
+        return "linear"
+    return "cosine" if same(cosine_betas(steps)) else "betas"
 
 
 def model_of(usable: Usable, raw: bool = False) -> ImageModel | ImageClassifier:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ class Conditions(NamedTuple):
     truth: np.ndarray | None
 
 
-def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, Any]:
+def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, object]:
     """Score images; returns metrics and, as references, those of the data and of a Gaussian."""
     import time
     from pathlib import Path

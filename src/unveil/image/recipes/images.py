@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.config import stored_config
 from unveil.runs.flags import flat
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOWER = "lower --batch-size and raise --accumulate as much, or lower --width"
 
 
-def images_of(config: Mapping[str, Any], source: str | None = None) -> tuple[ImageSet, ImageSet]:
+def images_of(config: JsonObject, source: str | None = None) -> tuple[ImageSet, ImageSet]:
     """The images to train on and the held-out ones, as a run's config says: the data's own test images, or a
     fraction held out.
 
@@ -57,7 +57,9 @@ def report(images: ImageSet, progress: Progress) -> None:
         progress(note, 1, 1, {})
 
 
-def read_for(config: object, size: int, run: RunFlags, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
+def read_for(
+    config: object, size: int, run: RunFlags, progress: Progress
+) -> tuple[ImageSet, dict[str, object]]:
     """The images to train on, and the fields of config.json that the flags give.
 
     Args:
@@ -77,7 +79,7 @@ def read_for(config: object, size: int, run: RunFlags, progress: Progress) -> tu
 
 def of_images(
     network: UNetFlags, usual: UNetFlags, images: ImageSet, sample: tuple[int, ...]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The fields of config.json that both trainings learn from their images.
 
     Args:

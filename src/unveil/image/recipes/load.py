@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.latents import latents_of_run
 from unveil.image.recipes.prompts import caption_flags, text_of
 from unveil.image.recipes.stable_diffusion import Precision, load_stable_diffusion
@@ -40,7 +41,7 @@ class Opened(NamedTuple):
     """A checkpoint folder and its config.json, which is read once and carried from here on."""
 
     folder: Path
-    config: dict[str, Any]
+    config: JsonObject
     foreign: bool = False  # files of Stable Diffusion, used as they are
 
     @property
@@ -136,17 +137,17 @@ def few(names: Sequence[str], count: int = 3) -> str:
     return f"{len(names)} classes ({', '.join(names[:count])}{', ...' if len(names) > count else ''})"
 
 
-def read_image_config(folder: Path) -> dict[str, Any]:
+def read_image_config(folder: Path) -> JsonObject:
     """config.json of an image model; raises as `read_config`."""
     return read_config(folder, "image", check_image)
 
 
-def read_classifier_config(folder: Path) -> dict[str, Any]:
+def read_classifier_config(folder: Path) -> JsonObject:
     """config.json of a classifier; raises as `read_config`."""
     return read_config(folder, "classifier", check_classifier)
 
 
-def check_image(config: Mapping[str, Any]) -> None:
+def check_image(config: JsonObject) -> None:
     """Refuse fields that do not describe an image model; `ImageShape` has the bounds.
 
     Raises:
@@ -166,7 +167,7 @@ def check_image(config: Mapping[str, Any]) -> None:
     caption_flags(config)
 
 
-def check_classifier(config: Mapping[str, Any]) -> None:
+def check_classifier(config: JsonObject) -> None:
     """Refuse fields that do not describe a classifier; raises as `check_image`."""
     check_image(config)
     options, first = config.get("options", {}), config.get("counted_from", 1)
@@ -174,7 +175,7 @@ def check_classifier(config: Mapping[str, Any]) -> None:
         raise ValueError(f"options are {str(options)[:80]} and counted_from {first!r}")
 
 
-def shape_of(config: Mapping[str, Any]) -> ImageShape:
+def shape_of(config: JsonObject) -> ImageShape:
     """The shape of the network and the diffusion that config.json of a run describes."""
     from unveil.image.model import ImageShape
 
@@ -183,7 +184,7 @@ def shape_of(config: Mapping[str, Any]) -> ImageShape:
     return ImageShape(**_tuples(values), classes=len(config["names"]))
 
 
-def model_of(config: Mapping[str, Any], folder: Path, device: str = "auto") -> ImageModel:
+def model_of(config: JsonObject, folder: Path, device: str = "auto") -> ImageModel:
     """The untrained model of config.json of a run or checkpoint folder, with its text side and latent space.
 
     Raises:
@@ -193,7 +194,7 @@ def model_of(config: Mapping[str, Any], folder: Path, device: str = "auto") -> I
 
 
 def image_model(
-    config: Mapping[str, Any], text: TextConditioning | None = None, latent: Latents | None = None
+    config: JsonObject, text: TextConditioning | None = None, latent: Latents | None = None
 ) -> ImageModel:
     """The untrained model of config.json: our U-Net, with options of another release, or the linear one.
 
@@ -214,7 +215,7 @@ def image_model(
     return ImageModel(shape, LinearUNet2d(shape.channels, **own, learned_variance=learned))
 
 
-def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
+def classifier_model(config: JsonObject) -> ImageClassifier:
     """The untrained classifier of config.json, with the options of another release if there are any."""
     from unveil.image.classifier import ImageClassifier, classifier_network
 
@@ -223,7 +224,7 @@ def classifier_model(config: Mapping[str, Any]) -> ImageClassifier:
     return ImageClassifier(shape, bool(config["clean"]), network, config.get("counted_from", 1))
 
 
-def load_image(folder: Path, device: str = "auto", config: Mapping[str, Any] | None = None) -> ImageModel:
+def load_image(folder: Path, device: str = "auto", config: JsonObject | None = None) -> ImageModel:
     """The model of a checkpoint folder of `unveil train image`.
 
     Args:
@@ -239,9 +240,7 @@ def load_image(folder: Path, device: str = "auto", config: Mapping[str, Any] | N
     return model
 
 
-def load_classifier(
-    folder: Path, device: str = "auto", config: Mapping[str, Any] | None = None
-) -> ImageClassifier:
+def load_classifier(folder: Path, device: str = "auto", config: JsonObject | None = None) -> ImageClassifier:
     """The classifier of a checkpoint folder of `unveil train classifier`; as `load_image`."""
     from unveil.runs.checkpoints import load_weights
 
@@ -250,6 +249,6 @@ def load_classifier(
     return model
 
 
-def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+def _tuples(values: JsonObject) -> JsonObject:
     """With tuples instead of the lists of JSON."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.config import stored_config
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
     return f"unveil eval image --checkpoint {here}{_fewer(described, held)}"
 
 
-def _fitting(run: Path, described: Mapping[str, Any], clean: bool) -> str | None:
+def _fitting(run: Path, described: JsonObject, clean: bool) -> str | None:
     """A packaged model or a run beside the classifier with its size, channels and noise schedule."""
     from unveil.runs.checkpoints import ZOO, zoo_names
 
@@ -88,7 +88,7 @@ def _reading(config: TrainImage | TrainClassifier, sampling: bool = False) -> st
     return size + fit + ground + corrupt
 
 
-def _fewer(described: Mapping[str, Any], held: int = 10**9) -> str:
+def _fewer(described: JsonObject, held: int = 10**9) -> str:
     """--n, if there are too few images for the default."""
     from unveil.image.recipes.config import EvalImage
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +18,7 @@ COUNT, STEPS, GUIDED = 16, 20, 3.0
 
 
 def sampler(
-    config: Mapping[str, Any], pictures: RandomData, device: torch.device, run: Path, progress: Progress
+    config: JsonObject, pictures: RandomData, device: torch.device, run: Path, progress: Progress
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
     """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in
     20 steps from the same noise each time, of all classes in turn. It leaves the random state of the training
@@ -46,7 +48,7 @@ def sampler(
 
 
 def _draw(
-    config: Mapping[str, Any],
+    config: JsonObject,
     pictures: RandomData,
     device: torch.device,
     run: Path,

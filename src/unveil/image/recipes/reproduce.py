@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ def repeated(config: SampleImage) -> Repeated:
     png = config.from_png
     assert png is not None
     try:
-        stored: dict[str, Any] = json.loads(read_parameters(png))
+        stored: JsonObject = json.loads(read_parameters(png))
         weights, device = str(stored.pop("weights")), str(stored.get("device", "auto"))
         older = stored.pop(DRAWN, None) is None
         settings = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 from unveil.runs.device import enough_memory
@@ -148,7 +148,7 @@ class Watched:
         return [np.concatenate(parts) for parts in self.calls]
 
 
-def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
+def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     """Sample images, write them, and describe them."""
     import time
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, is_set
 from unveil.image.recipes.load import few, open_image
 from unveil.image.recipes.training_flags import UNetFlags
@@ -21,7 +22,7 @@ TAKEN = (*(field.name for field in fields(UNetFlags)), "upsample", *DIFFUSION)
 OTHERS = ("betas", "time_scale", "options", "linear")  # fields of converted models
 
 
-def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
+def as_begun(config: TrainImage) -> tuple[TrainImage, JsonObject | None]:
     """The config of a resumed run, and its config.json if there is a checkpoint.
 
     Fields that no flag sets are those of config.json, because defaults may have changed since."""
@@ -36,9 +37,7 @@ def as_begun(config: TrainImage) -> tuple[TrainImage, dict[str, Any] | None]:
     return changed(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
 
 
-def taken_over(
-    config: TrainImage, described: dict[str, Any], before: dict[str, Any] | None
-) -> dict[str, Any]:
+def taken_over(config: TrainImage, described: JsonObject, before: JsonObject | None) -> JsonObject:
     """The description of a run that starts with the weights of `--start-from`: it takes over their network
     and diffusion.
 

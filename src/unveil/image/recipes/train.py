@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.image.recipes.images import LOWER, of_images, read_for
 from unveil.image.recipes.load import image_model, shape_of
@@ -76,7 +76,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     return run
 
 
-def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> dict[str, Any]:
+def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> dict[str, object]:
     """The fields of config.json that follow from the images.
 
     Args:

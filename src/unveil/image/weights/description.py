@@ -7,7 +7,7 @@ its own, `LinearUNet2d`. Openai's classifiers of noisy images are `Classifier2d`
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -187,7 +187,7 @@ def state_dict(name: str, value: object) -> dict[str, Tensor]:
     Raises:
         ValueError: it is something else.
     """
-    tensors: dict[Any, Any] = value if isinstance(value, dict) else {}
+    tensors = cast(dict[object, object], value) if isinstance(value, dict) else {}
     if not tensors or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in tensors.items()):
         raise ValueError(f"{name} is no dict of tensors")
-    return tensors
+    return cast(dict[str, Tensor], tensors)

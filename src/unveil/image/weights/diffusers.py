@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from unveil.errors import UnveilError
-from unveil.files.json_objects import read_object
+from unveil.files.json_objects import JsonObject, read_object
 from unveil.files.pickles import nothing
 from unveil.files.safetensors import read_tensors
 from unveil.files.torch_save import Form, read_torch
@@ -167,7 +167,7 @@ def _sharded(index: Path) -> dict[str, Tensor]:
         ValueError: a file is missing, or does not hold what the index says.
     """
     table = read_object(index).get("weight_map")
-    files: dict[str, Any] = table if isinstance(table, dict) else {}
+    files: JsonObject = table if isinstance(table, dict) else {}
     if not files or not all(isinstance(name, str) for name in files.values()):
         raise ValueError(f"{index.name} names no files")
     if outside := [name for name in files.values() if Path(name).name != name or not name.startswith(STEM)]:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from math import gcd
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
+from unveil.files.json_objects import JsonObject
 from unveil.image.weights.description import DescribedImages, UNet2dShape, checked
 from unveil.process.schedule import cosine_betas, linear_betas, scaled_linear_betas
 
 RELEASE = "diffusers"
-DEFAULTS: dict[str, Any] = {  # of UNet2DModel, where its config is silent
+DEFAULTS: JsonObject = {  # of UNet2DModel, where its config is silent
     "in_channels": 3,
     "out_channels": 3,
     "freq_shift": 0,
@@ -32,7 +33,7 @@ DEFAULTS: dict[str, Any] = {  # of UNet2DModel, where its config is silent
     "downsample_type": "conv",
     "upsample_type": "conv",
 }
-ONLY: dict[str, tuple[Any, ...]] = {  # the first is diffusers' default
+ONLY: dict[str, tuple[object, ...]] = {  # the first is diffusers' default
     "center_input_sample": (False,),
     "time_embedding_type": ("positional",),
     "mid_block_type": ("UNetMidBlock2D",),
@@ -50,7 +51,7 @@ PREDICTS: dict[str, Literal["eps", "x0", "v"]] = {"epsilon": "eps", "sample": "x
 
 
 def describe(
-    config: Mapping[str, Any], scheduler: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int = 0
+    config: JsonObject, scheduler: JsonObject, tensors: Mapping[str, Tensor], size: int = 0
 ) -> DescribedImages:
     """Describe a model by both configs.
 
@@ -61,9 +62,8 @@ def describe(
         if (value := config.get(name, known[0])) not in known:
             raise ValueError(f"its {name} is {str(value)[:40]}; {' or '.join(map(str, known))} can be read")
     it = DEFAULTS | dict(config)
-    sizes, downs, ups = (
-        _listed(it, name) for name in ("block_out_channels", "down_block_types", "up_block_types")
-    )
+    sizes = cast(list[int], _listed(it, "block_out_channels"))  # checked below
+    downs, ups = (cast(list[str], _listed(it, f"{way}_block_types")) for way in ("down", "up"))
     if not len(sizes) == len(downs) == len(ups) <= 8 or not all(_counted(n, 65_536) for n in sizes):
         raise ValueError("its block_out_channels and types of blocks make no sense")
     if strange := [str(n)[:40] for n in [*downs, *ups] if n not in DOWN and n not in UP]:
@@ -86,7 +86,7 @@ def describe(
         raise ValueError("its time_embedding_dim or attn_norm_num_groups is not the usual one")
     inputs, outputs, labels = it["in_channels"], it["out_channels"], it["num_class_embeds"] or 0
     side = it.get("sample_size") or size
-    sides = tuple(cast(list[Any], side)) if isinstance(side, list) else (side, side)
+    sides = tuple(cast(list[int], side)) if isinstance(side, list) else (side, side)
     square = len(sides) == 2 and sides[0] == sides[1] and isinstance(sides[0], int)
     if not square or not isinstance(labels, int) or labels < 0:
         raise ValueError(
@@ -137,7 +137,7 @@ def describe(
     return checked(DescribedImages(RELEASE, network, sides[0], betas, target, 1.0, sampler))
 
 
-def betas_of(scheduler: Mapping[str, Any]) -> tuple[float, ...]:
+def betas_of(scheduler: JsonObject) -> tuple[float, ...]:
     """The table of a scheduler's config.
 
     Raises:
@@ -181,8 +181,8 @@ def _big_gan(tensors: Mapping[str, Tensor], name: str) -> bool:
     return f"{name}.conv.weight" not in tensors
 
 
-def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
-    value: list[Any] = config[name] if isinstance(config[name], list) else []
+def _listed(config: JsonObject, name: str) -> list[object]:
+    value = cast(list[object], config[name]) if isinstance(config[name], list) else []
     if not value or not all(isinstance(v, str | int) for v in value):
         raise ValueError(f"its {name} makes no sense")
     return value

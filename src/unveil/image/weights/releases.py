@@ -1,7 +1,7 @@
 """Read `.pt` files of image models and classifiers, of OpenAI and of denoising-diffusion-pytorch."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from unveil.image.weights.description import (
 )
 
 
-def _plain(tree: object) -> Any:
+def _plain(tree: object) -> object:
     """The parts that are read: a state dict, or model, average and step of a milestone."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
         return {name: tree[name] for name in ("model", "ema", "step") if name in tree}
@@ -44,8 +44,8 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
             cannot be.
     """
     tree = read_torch(file, FORM)
-    inside = cast(dict[str, Any], tree).get("model", tree) if isinstance(tree, dict) else {}
-    names = cast(dict[Any, Any], inside) if isinstance(inside, dict) else ()
+    inside = cast(dict[str, object], tree).get("model", tree) if isinstance(tree, dict) else {}
+    names = cast(dict[object, object], inside) if isinstance(inside, dict) else ()
     if any(".blocks.0.block." in str(name) for name in names):
         raise UnveilError(
             f"{file}: a checkpoint of jannerm/diffuser, no image model; alone it does not say what it is: "
@@ -53,7 +53,7 @@ def read_images_file(file: Path, size: int = 0, flags: str = "") -> ImageWeights
         )
     try:
         if isinstance(tree, dict) and "model" in tree:
-            return _milestone(cast(dict[str, Any], tree), size)
+            return _milestone(cast(dict[str, object], tree), size)
         tensors = state_dict("it", tree)
         if not openai_diffusion.is_unet(tensors):
             raise ValueError(
@@ -83,7 +83,7 @@ def _openai(tensors: dict[str, Tensor], flags: dict[str, str], size: int) -> Ima
     return ImageWeights(described, placed(inside, table, described.network), None, {})
 
 
-def _milestone(tree: dict[str, Any], size: int) -> ImageWeights:
+def _milestone(tree: dict[str, object], size: int) -> ImageWeights:
     tensors = state_dict("its model", tree["model"])
     if not denoising_diffusion.is_milestone(tensors):
         raise ValueError("its model is no GaussianDiffusion of denoising-diffusion-pytorch")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from safetensors import safe_open
@@ -47,21 +47,20 @@ def contents(file: Path) -> FileContents:
         with reading(file), safe_open(file, framework="pt") as handle:
             return FileContents(stored, {}, handle.metadata() or {})
     scalars: dict[str, int] = {}
+    found: dict[str, Stored] = {}
 
-    def plain(tree: object) -> dict[str, list[Any]]:
+    def plain(tree: object) -> None:  # the numbers stay unread
         top = cast(dict[object, object], tree) if isinstance(tree, dict) else {}
         for name in _SCALARS:
             value = top.get(name)
             if isinstance(value, int):
                 scalars[name] = value
-        forms: dict[str, list[Any]] = {}
         for name, made in _state_dict(tree).items():
             dtype, shape = tensor_form(made)
-            forms[name] = [DTYPES[dtype], *shape]
-        return forms
+            found[name] = Stored(file, shape, DTYPES[dtype])
 
-    forms = cast(dict[str, list[Any]], read_torch(file, _form(plain)))
-    return FileContents({k: Stored(file, tuple(v[1:]), v[0]) for k, v in forms.items()}, scalars, {})
+    read_torch(file, _form(plain))
+    return FileContents(found, scalars, {})
 
 
 def weights_in(folder: Path, stem: str, variant: str | None) -> dict[str, Stored]:
@@ -159,7 +158,7 @@ def _state_dict(tree: object) -> dict[str, Made]:
     return found
 
 
-def _form(plain: Any) -> Form:
+def _form(plain: Callable[[object], object]) -> Form:
     return Form(_beside_weights, lambda symbol: True, plain, 64 * 2**30, 20_000_000, 32, zipped=False)
 
 

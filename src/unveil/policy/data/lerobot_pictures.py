@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST
+
+if TYPE_CHECKING:
+    import PIL.ImageFile
 
 # Module -> what to install, in the order of preference.
 DECODERS = {"av": "av", "torchcodec": "torchcodec", "imageio_ffmpeg": "imageio[ffmpeg]"}
@@ -54,7 +57,7 @@ def decoded_pictures(column: Any) -> np.ndarray:  # pyarrow has no stubs
     return np.stack(made)
 
 
-def _decoded(opened: Any) -> np.ndarray:  # a picture of PIL, which is imported only here
+def _decoded(opened: "PIL.ImageFile.ImageFile") -> np.ndarray:
     """One picture, (h, w, 3) uint8 or (h, w, 1) float32."""
     turned = import_module("PIL.ImageOps").exif_transpose
     deep = any(";16" in str(tile) for tile in opened.tile)  # loading cuts colours to 8 bits

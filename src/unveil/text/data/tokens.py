@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
+from unveil.files.json_objects import JsonObject
 from unveil.files.notes import note
 from unveil.files.tokenizers import FILE as FILE
 from unveil.files.tokenizers import encoded, tokenizer_of, tokenizers_library
 from unveil.files.tokenizers import whole_text as whole_text
+
+if TYPE_CHECKING:
+    import tokenizers
 
 EOS, MASK = "<|endoftext|>", "<|mask|>"
 NEED, EXTRA = "byte-pair encoding", "text"
@@ -80,17 +84,18 @@ class BpeTokens:
     mask_id: int = field(init=False)
 
     def __post_init__(self) -> None:
-        if missing := [name for name in (EOS, MASK) if self._library.token_to_id(name) is None]:
+        ids = {name: self._library.token_to_id(name) for name in (EOS, MASK)}
+        if missing := [name for name, number in ids.items() if number is None]:
             raise UnveilError(
                 f"tokenizer: it lacks the special tokens {', '.join(missing)}; make one with: unveil data "
                 "text"
             )
         object.__setattr__(self, "size", int(self._library.get_vocab_size(with_added_tokens=True)))
-        object.__setattr__(self, "eos_id", int(self._library.token_to_id(EOS)))
-        object.__setattr__(self, "mask_id", int(self._library.token_to_id(MASK)))
+        object.__setattr__(self, "eos_id", ids[EOS])
+        object.__setattr__(self, "mask_id", ids[MASK])
 
     @cached_property
-    def _library(self) -> Any:
+    def _library(self) -> "tokenizers.Tokenizer":
         return tokenizer_of(self.text, NEED, EXTRA)
 
     @cached_property
@@ -154,7 +159,7 @@ class LibraryTokens:
             )
 
     @cached_property
-    def _library(self) -> Any:
+    def _library(self) -> "tokenizers.Tokenizer":
         library = tokenizer_of(self.text, NEED, EXTRA)
         library.encode_special_tokens = True  # "<|eot_id|>" in a text is text
         return library
@@ -203,7 +208,7 @@ def _cut(text: str, size: int) -> Iterator[str]:
     yield text[start:]
 
 
-def _decoded(library: Any, ids: Sequence[int]) -> str:
+def _decoded(library: "tokenizers.Tokenizer", ids: Sequence[int]) -> str:
     """The text of tokens; special tokens are left out."""
     return str(library.decode(list(ids), skip_special_tokens=True))
 
@@ -245,14 +250,14 @@ def read_tokens(file: Path) -> Tokens:
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
-        stored: Any = json.loads(text)
+        stored: object = json.loads(text)
     except OSError as error:
         raise UnveilError(
             f"{file}: no tokenizer here ({error.strerror}); it lies beside the weights it was trained with"
         ) from error
     except (ValueError, RecursionError) as error:
         raise UnveilError(f"{file}: not a tokenizer.json ({str(error)[:200]})") from error
-    kind = cast(dict[str, Any], stored) if isinstance(stored, dict) else {}
+    kind = cast(JsonObject, stored) if isinstance(stored, dict) else {}
     if kind.get("unveil") == "bytes":
         return ByteTokens()
     with named_errors(file):
@@ -266,7 +271,7 @@ def read_tokens(file: Path) -> Tokens:
     )
 
 
-def _library_tokens(kind: dict[str, Any]) -> LibraryTokens:
+def _library_tokens(kind: JsonObject) -> LibraryTokens:
     whole, words = ("size", "mask_id", "eos_id"), ("text", "template")
     numbers = all(type(kind.get(name)) is int and 0 <= kind[name] < 2**31 for name in whole)
     if not numbers or not all(isinstance(kind.get(name), str) for name in words):

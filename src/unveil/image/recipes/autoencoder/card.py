@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.card import drawn_by
 from unveil.runs.card import flag, flags_of, spent
 
 
-def autoencoder_card(
-    name: str, checkpoint: Path, described: dict[str, Any], results: tuple[Path, ...]
-) -> str:
+def autoencoder_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of an autoencoder, with its scores beside their references."""
     from unveil.image.recipes.autoencoder.config import TRAIN_PRESETS
     from unveil.image.recipes.autoencoder.load import shape_of

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 
-def evaluate_autoencoder(config: EvalAutoencoder, progress: Progress) -> dict[str, Any]:
+def evaluate_autoencoder(config: EvalAutoencoder, progress: Progress) -> dict[str, object]:
     """Score reconstructions; returns metrics and, as a reference, those of shrunk and enlarged images."""
     import time
 
@@ -101,7 +103,7 @@ def _images(config: EvalAutoencoder, progress: Progress) -> tuple[np.ndarray, st
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
 
-    known: dict[str, Any] = {}
+    known: JsonObject = {}
     if config.checkpoint != TAEF2:
         known = read_autoencoder_config(find_checkpoint(config.checkpoint))
     if config.data is None and "data" not in known:

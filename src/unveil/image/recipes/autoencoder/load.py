@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ TAEF2 = "taef2"
 """The name of the given autoencoder; its weights are files below $UNVEIL_DATA, see `read_taef2`."""
 
 
-def read_autoencoder_config(folder: Path) -> dict[str, Any]:
+def read_autoencoder_config(folder: Path) -> JsonObject:
     """config.json of an autoencoder; raises as `read_config`."""
     return read_config(folder, "autoencoder", check_autoencoder)
 
 
-def check_autoencoder(config: Mapping[str, Any]) -> None:
+def check_autoencoder(config: JsonObject) -> None:
     """Refuse fields that do not describe an autoencoder.
 
     Raises:
@@ -46,16 +47,16 @@ def check_autoencoder(config: Mapping[str, Any]) -> None:
     shape_of(config)
 
 
-def shape_of(config: Mapping[str, Any]) -> AutoencoderShape:
+def shape_of(config: JsonObject) -> AutoencoderShape:
     """The shape that config.json of a run describes."""
     from unveil.image.networks.autoencoder import AutoencoderShape
 
-    values: dict[str, Any] = {field.name: config[field.name] for field in fields(AutoencoderShape)}
+    values = {field.name: config[field.name] for field in fields(AutoencoderShape)}
     values["multiples"] = tuple(values["multiples"])
     return AutoencoderShape(**values)
 
 
-def trained_model(config: Mapping[str, Any]) -> TrainedAutoencoder:
+def trained_model(config: JsonObject) -> TrainedAutoencoder:
     """The untrained autoencoder of config.json, with its discriminator if it has one."""
     from unveil.image.autoencoder_training import TrainedAutoencoder
     from unveil.image.networks.autoencoder import Autoencoder
@@ -70,7 +71,7 @@ def trained_model(config: Mapping[str, Any]) -> TrainedAutoencoder:
     return TrainedAutoencoder(network, PatchDiscriminator(config["channels"], width, layers, groups))
 
 
-def latents_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Latents:
+def latents_of(config: JsonObject, weights: Mapping[str, Tensor]) -> Latents:
     """The latent space of weights of a `TrainedAutoencoder`, in evaluation mode."""
     import torch
 
@@ -83,7 +84,7 @@ def latents_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Late
     return latents.eval()
 
 
-def load_autoencoder(folder: Path, device: str = "auto", config: Mapping[str, Any] | None = None) -> Latents:
+def load_autoencoder(folder: Path, device: str = "auto", config: JsonObject | None = None) -> Latents:
     """The latent space of a checkpoint folder of `unveil train autoencoder`.
 
     Args:

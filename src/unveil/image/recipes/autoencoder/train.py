@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +78,7 @@ def check_flags(config: TrainAutoencoder) -> None:
         )
 
 
-def of_images(config: TrainAutoencoder, images: ImageSet) -> dict[str, Any]:
+def of_images(config: TrainAutoencoder, images: ImageSet) -> dict[str, object]:
     """The fields of config.json that follow from the images.
 
     Raises:
@@ -135,7 +137,7 @@ def perceptual_of(config: TrainAutoencoder, images: ImageSet, progress: Progress
 
 
 def sampler(
-    config: Mapping[str, Any], pixels: np.ndarray, device: torch.device, run: Path, progress: Progress
+    config: JsonObject, pixels: np.ndarray, device: torch.device, run: Path, progress: Progress
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
     """A function (step, averaged weights) that writes `samples/step-<step>.png`: images in the upper rows and
     their reconstructions below. Its failures are warnings.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MARK = '{"caption": "a '  # beginning of a .jsonl file
 
 
-def make_shapes(config: DataShapes, progress: Progress) -> dict[str, Any]:
+def make_shapes(config: DataShapes, progress: Progress) -> dict[str, object]:
     """Draw the pictures, and write them, their records and the held-out captions."""
     out = config.out
     captions = out.with_name(f"{out.stem}-held-out.jsonl")
