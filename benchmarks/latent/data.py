@@ -80,8 +80,15 @@ def emoji() -> EmojiData:
     return split(images)
 
 
-def split(images: ImageSet, unseen: int = 60, pairs: int = 300, tests: int = STYLE_PROMPTS) -> EmojiData:
-    """Divide the drawings, see `EmojiData`; the numbers are those of `split_emoji`, and of `style_rows`."""
+def split(
+    images: ImageSet, unseen: int = 60, pairs: int = 300, few: int = SHOTS, tests: int = STYLE_PROMPTS
+) -> EmojiData:
+    """Divide the drawings, see `EmojiData`.
+
+    Args:
+        unseen, pairs: of `split_emoji`: numbers of concepts and of pairs that are held out.
+        few, tests: numbers of `shots` and of `style_rows`.
+    """
     assert images.drawings is not None
     styles = np.array([drawing.style for drawing in images.drawings])
     codes = np.array([drawing.code for drawing in images.drawings])
@@ -94,7 +101,7 @@ def split(images: ImageSet, unseen: int = 60, pairs: int = 300, tests: int = STY
     often = {code for code, n in zip(*np.unique(codes[train], return_counts=True), strict=True) if n >= 3}
     known = np.flatnonzero((styles == NEW_STYLE) & ~flags & np.isin(codes, sorted(often)))
     order = np.random.default_rng(2).permutation(known)
-    shots, style_rows = np.sort(order[:SHOTS]), np.sort(order[SHOTS : SHOTS + tests])
+    shots, style_rows = np.sort(order[:few]), np.sort(order[few : few + tests])
     hidden = np.isin(codes, np.concatenate([codes[style_rows], codes[alone]]))
     judged = train | ((styles == NEW_STYLE) & ~flags & ~hidden)
     return EmojiData(images, train, apart, alone, shots, style_rows, judged)

@@ -37,7 +37,7 @@ SMALL = 16  # side at which pictures are compared with those of the training
 class TrainPairsJudge:
     """Settings of the small CLIP."""
 
-    run: Run = RunFlags(steps=1_500, batch_size=64, warmup=100, weight_decay=0.05, learning_rate=1e-3)
+    run: Run = RunFlags(steps=1_500, batch_size=64, warmup=200, weight_decay=0.05, learning_rate=5e-4)
 
 
 class Judges(NamedTuple):
