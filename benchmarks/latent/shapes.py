@@ -1,0 +1,130 @@
+"""Table (c), first half: captioned shapes, scored by parsing the pictures; binding two objects is the headline."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import process_time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from latent.rows import (
+    CHOSEN_ON,
+    REPORTED_ON,
+    SCALES,
+    Bench,
+    row_of,
+    seed_of,
+    trained_with,
+    with_seed,
+    without_seed,
+)
+from latent.trainings import SHAPES
+from unveil.image.data.shapes import Scene, caption_of_scene, drawn, random_scenes
+from unveil.image.evaluation.shapes import ShapeScore, rates, scores
+from unveil.image.generation import Given, generate
+from unveil.image.model import ImageModel
+from unveil.image.recipes.load import load_image
+from unveil.image.settings import ImageSettings
+
+COUNT, CHOICE_COUNT = 200, 100  # captions of each kind, and of those that a scale is chosen on
+STEPS = 12
+SIZE = 32
+
+
+class Kind(NamedTuple):
+    """A kind of captions: its number of objects, and whether their pairs of colour and shape were held out."""
+
+    name: str
+    objects: int
+    held: bool
+
+
+KINDS = (
+    Kind("one_seen", 1, False),
+    Kind("one_held", 1, True),
+    Kind("two_seen", 2, False),
+    Kind("two_held", 2, True),
+)
+
+
+def scenes_of(kind: Kind, count: int, seed: int) -> list[Scene]:
+    """The scenes of a kind's captions; different seeds give different ones."""
+    return random_scenes(count, seed, (kind.objects,), held=kind.held)
+
+
+def pictures(model: ImageModel, scenes: Sequence[Scene], scale: float, seed: int) -> np.ndarray:
+    """A picture of each scene's caption."""
+    given = Given(prompts=[caption_of_scene(scene) for scene in scenes])
+    settings = ImageSettings(steps=STEPS, scale=scale)
+    return generate(model, None, len(scenes), settings, seed, 50, given=given).pixels.numpy()
+
+
+def cells(name: str, some: Sequence[ShapeScore]) -> dict[str, float]:
+    """The fraction with each attribute of the captions, with Wilson's 95 % interval."""
+    found: dict[str, float] = {}
+    for attribute, it in rates(some).items():
+        stem = f"{name}_{attribute}"
+        found |= {stem: it.mean, f"{stem}_low": it.low, f"{stem}_high": it.high, f"{stem}_n": it.n}
+    return found
+
+
+def best(found: dict[str, float]) -> str:
+    """The scale at which most is right, of equal ones the smallest."""
+    return max(found, key=lambda scale: (found[scale], -float(scale)))
+
+
+def choice(name: str, bench: Bench) -> dict[str, Any]:
+    """Choose a scale: by captions of seen pairs alone, with other captions and noise than those reported."""
+    model, found = load_image(bench.finished(name), "cpu"), dict[str, float]()
+    for scale in SCALES:
+        right: list[bool] = []
+        for kind in KINDS:
+            if not kind.held:
+                scenes = scenes_of(kind, CHOICE_COUNT, CHOSEN_ON)
+                right += [it.all for it in scores(pictures(model, scenes, float(scale), CHOSEN_ON), scenes)]
+        found[scale] = float(np.mean(right))
+    said = {f"all_at_{scale}": share for scale, share in found.items()}
+    return said | {"chosen_scale": float(best(found)), "n": 2 * CHOICE_COUNT, "steps": STEPS}
+
+
+def reported(name: str, bench: Bench, scale: float = 0.0) -> dict[str, Any]:
+    """All cells of a model.
+
+    Args:
+        scale: 0: the one that was chosen.
+    """
+    scale = scale or float(row_of(f"shapes-choice-{name.removeprefix('shapes-')}")["chosen_scale"])
+    model, found = load_image(bench.finished(name), "cpu"), dict[str, Any]()
+    spent, count = process_time(), 0
+    for kind in KINDS:
+        scenes = scenes_of(kind, COUNT, REPORTED_ON)
+        made = pictures(model, scenes, scale, REPORTED_ON)
+        found |= cells(kind.name, scores(made, scenes))
+        count += len(made)
+    found |= {"images_per_core_second": count / (process_time() - spent)}
+    found |= {"parameters": sum(weight.numel() for weight in model.parameters())}
+    return found | {"scale": scale, "steps": STEPS} | trained_with(bench, name)
+
+
+def true_pictures() -> dict[str, Any]:
+    """The scorer on the pictures that the captions were made for."""
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        scenes = scenes_of(kind, COUNT, REPORTED_ON)
+        found |= cells(kind.name, scores(np.stack([drawn(scene, SIZE) for scene in scenes]), scenes))
+    return found
+
+
+def rows(bench: Bench, seeds: tuple[int, ...] = (0, 1)) -> dict[str, Callable[[], dict[str, Any]]]:
+    """All rows of this table by name: first the choices of scales."""
+    made: dict[str, Callable[[], dict[str, Any]]] = {"shapes-real": true_pictures}
+    each = [with_seed(name, seed) for seed in seeds for name in SHAPES]
+    for name in each:
+        made[f"shapes-choice-{name.removeprefix('shapes-')}"] = partial(choice, name, bench)
+    for name in each:
+        made[name] = partial(reported, name, bench)
+        if without_seed(name) == "shapes-words":
+            for scale in SCALES:
+                row = with_seed(f"shapes-words-scale-{scale}", seed_of(name))
+                made[row] = partial(reported, name, bench, float(scale))
+    return made
