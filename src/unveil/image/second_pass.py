@@ -6,11 +6,11 @@ What A1111's web UI calls "Hires. fix".
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unveil.image.data.picture_files import resized
 from unveil.image.generation import Generated, generate
 from unveil.image.given import NOTHING, Given
 from unveil.image.high_resolution import HighResolution, Upscaler
@@ -115,19 +115,7 @@ def enlarged(model: ImageModel, x_0: Tensor, size: tuple[int, int], upscaler: Up
     if upscaler in OF_CODES:
         mode, antialias = OF_CODES[upscaler]
         return F.interpolate(x_0, size=model.sides_of(size)[1:], mode=mode, antialias=antialias)
-    from PIL import Image
-
-    ways = {
-        "bicubic": Image.Resampling.BICUBIC,
-        "lanczos": Image.Resampling.LANCZOS,
-        "nearest": Image.Resampling.NEAREST,
-    }
-    pixels = model.pixels(x_0).numpy()  # (B, C, H, W)
-    large = [
-        np.stack([np.asarray(Image.fromarray(one).resize(size[::-1], ways[upscaler])) for one in picture])
-        for picture in pixels
-    ]
-    return model.clean(torch.from_numpy(np.stack(large)))
+    return model.clean(torch.from_numpy(resized(model.pixels(x_0).numpy(), size, upscaler)))
 
 
 def _same(x: Tensor) -> Tensor:
