@@ -45,6 +45,8 @@ EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/
 CLIP_TEXT = "tests/image/networks/test_clip.py"
 SOLVERS = "tests/sampling/test_diffusers_solvers.py tests/sampling/test_solvers.py tests/test_orders.py"
 PROMPT = "tests/image/test_prompt.py tests/image/test_prompt_chunks.py"
+SECOND_PASS = "tests/image/test_second_pass.py"
+MAPS = "tests/image/recipes/test_stable_diffusion_maps.py"
 FLIPS = [
     # (file, what stands there, what is put in its place, the tests that must notice)
     (
@@ -769,6 +771,23 @@ FLIPS = [
         RESTORATION,
     ),
     ("image/generation.py", "else within(log_h, settings.interval)", "else log_h", CLASSIFIER),
+    (
+        "image/prompted.py",
+        "timeline(prompt, steps, earlier)",
+        "timeline(prompt, steps)",
+        "tests/image/test_prompted.py",
+    ),
+    ("image/second_pass.py", ", earlier=settings.steps", "", SECOND_PASS),
+    ("image/generation.py", "times[len(times) - 1 - whole(", "times[len(times) - whole(", SECOND_PASS),
+    ("image/high_resolution.py", "int(second / min(", "int(second * min(", SECOND_PASS),
+    ("image/recipes/stable_diffusion_maps.py", "(level + 1) / ENTRIES", "level / ENTRIES", MAPS),
+    ("image/recipes/stable_diffusion_maps.py", "2.0 * (small - low)", "2.0 * (high - small)", MAPS),
+    (
+        "image/recipes/outpainting.py",
+        "-(left + width + right) % unit",
+        "(left + width + right) % unit",
+        "tests/image/recipes/test_outpainting.py",
+    ),
     (
         "text/blocks.py",
         "ideal = [steps * count / total",

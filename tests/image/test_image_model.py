@@ -10,8 +10,10 @@ from torch import nn
 from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.generation import ImageSettings, generate
 from unveil.image.inversion import inverted, slerp
+from unveil.image.latent import Latents
 from unveil.image.likelihood import bits_per_dim
 from unveil.image.model import ImageModel, ImageShape, pixels_of
+from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
 from unveil.image.solvers import image_times
 from unveil.image.training import image_batches, image_loss
 from unveil.process.importance import LossHistory
@@ -347,3 +349,23 @@ def run(method, more, labels="both", **settings):
     return generate(
         exact(method, **more), labels, 2, ImageSettings(**settings), torch.Generator().manual_seed(0)
     )
+
+
+def test_large_images_are_encoded_and_decoded_in_parts(monkeypatch, generator):
+    """Whose codes and pixels are those of the whole batch."""
+    torch.manual_seed(0)
+    latents = Latents(Autoencoder(AutoencoderShape(1, 8, (1, 2), 1, 4, groups=4)), 0.5)
+    model = ImageModel(ImageShape(**SMALL | {"channels": 4}), latent=latents)
+    pixels = torch.randint(0, 256, (3, 1, 8, 8), generator=generator)
+    codes = model.clean(pixels)
+    made, seen = model.pixels(codes), []
+    monkeypatch.setattr("unveil.image.model.AT_ONCE", 2 * 8 * 8)
+    encode, decode = latents.encode, latents.decode
+    monkeypatch.setattr(latents, "encode", lambda x: seen.append(len(x)) or encode(x))
+    monkeypatch.setattr(latents, "decode", lambda z: seen.append(len(z)) or decode(z))
+    torch.testing.assert_close(model.clean(pixels), codes)
+    assert int((model.pixels(codes).int() - made.int()).abs().max()) <= 1 and seen == [2, 1, 2, 1]
+    with pytest.raises(ValueError, match="not finite numbers; the weights are damaged"):
+        model.pixels(codes * float("nan"))
+    with pytest.raises(ValueError, match="give `dtype` bfloat16 or float32"):
+        ImageModel(ImageShape(**SMALL)).half().pixels(torch.full((1, 1, 4, 4), float("nan")))

@@ -34,7 +34,7 @@ def pooled(model: ImageModel, text: str) -> Tensor:
     return vector[0]
 
 
-def run(model: ImageModel, prompts: list[str], negative: str = "", **settings) -> Tensor:
+def run(model: ImageModel, prompts: list[str], negative: str = "", earlier: int = 0, **settings) -> Tensor:
     """The means (steps, B, P) of a denoiser whose belief is the pooled text."""
 
     def denoiser(x_t: Tensor, t: Tensor, cond: Condition | None) -> GaussianDenoised:
@@ -42,7 +42,8 @@ def run(model: ImageModel, prompts: list[str], negative: str = "", **settings) -
         return GaussianDenoised(cond.vector)
 
     times = uniform(4)
-    denoise = prompted(model, denoiser, prompts, negative, (None, None), ImageSettings(**settings), times)
+    chosen = ImageSettings(**settings)
+    denoise = prompted(model, denoiser, prompts, negative, (None, None), chosen, times, earlier)
     x = torch.zeros(len(prompts), 8)
     return torch.stack([denoise(x, t.expand(len(prompts))).mean for t in times[:-1]])
 
@@ -58,6 +59,20 @@ def test_each_step_sees_its_text(model):
         ["cat", "dog", "cat", "dog"],
         ["cat"] * 4,
     ]
+
+
+def test_in_a_second_pass_steps_count_on_and_fractions_lie_in_1_to_2(model):
+    made = run(model, ["[cat:dog:0.5]", "[cat:dog:1.5]", "[cat:dog:5]", "[cat:dog:3]"], earlier=4)
+    cat = pooled(model, "cat")
+    assert [[bool(torch.allclose(row, cat)) for row in step] for step in made] == [
+        [False, True, True, False],
+        [False, True, False, False],
+        [False, False, False, False],
+        [False, False, False, False],
+    ]
+    away = run(model, ["cat"], "[red:dog:0.9]", earlier=4, scale=3.0)
+    dog = pooled(model, "dog")
+    torch.testing.assert_close(away[0, 0], dog + 3.0 * (cat - dog))
 
 
 def test_guidance_leads_from_the_negative_prompt_to_the_prompt(model):

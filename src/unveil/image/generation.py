@@ -1,7 +1,7 @@
 """Sampling of images by name of solver and guidance, in batches."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from typing import NamedTuple
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from unveil.checks import whole
-from unveil.image.classifier import ImageClassifier
-from unveil.image.model import TABLES, ImageModel, check_labels
+from unveil.image.generation_checks import check_followed, check_level, check_tensors, negative_of
+from unveil.image.given import NOTHING as NOTHING
+from unveil.image.given import Given as Given
+from unveil.image.model import TABLES, ImageModel
 from unveil.image.prompted import prompted
 from unveil.image.settings import ImageSettings
 from unveil.image.solvers import image_times, solver_of
@@ -19,46 +21,16 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import jumping
-from unveil.sampling.edit import LogPotential, Replace, identity
+from unveil.sampling.edit import Replace, identity
 from unveil.sampling.gaussian import Renoise
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
 from unveil.sampling.loop import Solver, sample
 from unveil.sampling.noise import Noise, generators, normal_like
 
 
-@dataclass(frozen=True, eq=False)
-class Given:
-    """Inputs besides classes; tensors have one row per image, in -1 .. 1 or as codes of a latent model.
-
-    Args:
-        classifier: guides towards the classes; the model itself may be unconditional.
-        begin: (N, C, S, S) images to change, as `ImageModel.clean` gives them: noised to t = strength, and
-            denoised from there.
-        known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated
-            (RePaint).
-        cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
-            `steered`.
-        low: (N, C, s, s) low-resolution images for an upsampler.
-        prompts: N texts, for a model of captions.
-        beside: (N, K, S, S) map that a model with `concat` K sees: of inpainting, the mask (1: generate) and
-            the masked image.
-    """
-
-    classifier: ImageClassifier | None = None
-    begin: Tensor | None = None
-    known: Tensor | None = None
-    value: Tensor | None = None
-    cost: Callable[[slice], LogPotential] | None = None
-    low: Tensor | None = None
-    prompts: Sequence[str] | None = None
-    beside: Tensor | None = None
-
-
-NOTHING = Given()
-
-
 class Generated(NamedTuple):
-    """Images, uint8 (N, C, H, W), and network calls per image; both halves of guidance are one call."""
+    """Images, uint8 (N, C, H, W), or what `finish` made of the samples; and network calls per image, where
+    both halves of guidance are one call."""
 
     pixels: Tensor
     calls: int
@@ -78,6 +50,7 @@ def generate(
     scaled: bool = True,
     on_batch: Callable[[slice], object] | None = None,
     size: tuple[int, int] | None = None,
+    finish: Callable[[Tensor], Tensor] | None = None,
 ) -> Generated:
     """Sample `count` images. Each has random numbers of its own, so that none depends on `batch`, on `count`
     or on the others.
@@ -95,13 +68,16 @@ def generate(
             recorded elsewhere.
         on_batch: called with the rows of each batch before it is sampled.
         size: height and width in pixels; None: the size of the training.
+        finish: maps the clean samples (B, C, h, w) of each batch to what is returned; None: to their pixels.
     Raises:
-        ValueError: settings that this model cannot follow, or tensors of another shape or type.
+        ValueError: settings that this model cannot follow, tensors of another shape or type, or samples that
+            are not finite.
     """
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
-    _check(model, labels, count, settings, given)
-    _check_tensors(given, count, shape, model.shape.upsample, model.shape.concat)
+    check_followed(model, labels, count, settings, given)
+    check_tensors(given, count, shape, model.shape.upsample, model.shape.concat)
+    check_level(given.level, count, model.levels)
     if noise is not None and (
         tuple(noise.shape) != (count, *shape)
         or not noise.is_floating_point()
@@ -116,7 +92,9 @@ def generate(
     times = image_times(model, settings)
     if given.begin is not None:
         table = model.shape.schedule in TABLES and settings.solver in ("ddpm", "ddim", "pndm")
-        if settings.grid:
+        if given.last:
+            times = times[len(times) - 1 - whole("given.last", given.last, 1, len(times) - 1) :]
+        elif settings.grid:
             times = _last(times, settings.strength)
         else:
             times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
@@ -154,7 +132,7 @@ def generate(
             edit = Replace(
                 given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule
             )
-        made.append(model.pixels(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
+        made.append((finish or model.pixels)(sample(denoise, solver, x, times, edit=edit, generator=drawn)))
     return Generated(torch.cat(made), calls)
 
 
@@ -198,14 +176,15 @@ def _guided(
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     null, text = cond, None
     if settings.scale != 1.0:
-        negative, text = _negative(model, settings)
+        negative, text = negative_of(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
         null = _with_map(model.condition(away, rows, low), given, some, model.device)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
     if given.prompts is not None:
-        denoise = prompted(model, denoiser, given.prompts[some], text or "", (cond, null), settings, times)
+        words, pair = given.prompts[some], (cond, null)
+        denoise = prompted(model, denoiser, words, text or "", pair, settings, times, given.earlier)
     if given.cost is not None:
         denoise = steered(
             denoise,
@@ -232,108 +211,8 @@ def _guided(
 def _with_map(cond: Condition | None, given: Given, some: slice, device: torch.device) -> Condition | None:
     if given.beside is None:
         return cond
-    return replace(cond or Condition(), concat=given.beside[some].to(device))
-
-
-def _negative(model: ImageModel, settings: ImageSettings) -> tuple[int, str | None]:
-    """The number of the negative class, -1 for none, and the negative prompt.
-
-    Raises:
-        ValueError: the name of a class; only recipes know the names of classes.
-    """
-    if isinstance(settings.negative, int):
-        return settings.negative, None
-    if model.text is None:
-        raise ValueError(f"`negative` must be the number of a class here, got {settings.negative!r}")
-    return -1, settings.negative
-
-
-def _check(
-    model: ImageModel, labels: Tensor | None, count: int, settings: ImageSettings, given: Given
-) -> None:
-    """Refuse what this model cannot follow."""
-    classes, null, scale = model.shape.classes, model.shape.null, settings.scale
-    negative, text = _negative(model, settings)
-    if labels is not None:
-        known = 0 if given.classifier is None else given.classifier.shape.classes
-        check_labels(labels, count, classes or known)
-    if negative >= 0 and negative >= classes:
-        known = f"there are 0 .. {classes - 1}" if classes else "this model was trained without `classes`"
-        raise ValueError(f"`negative` {negative}: {known}")
-    if given.prompts is not None and (model.text is None or len(given.prompts) != count):
-        model.worded(None, count, given.prompts)  # which refuses them
-    if text is not None and (scale == 1.0 or given.prompts is None):
-        raise ValueError(
-            "a negative text is what guidance leads away from; give `prompt`, and `scale` above 1"
-        )
-    if scale != 1.0 and given.prompts is None and not (classes and (null or negative >= 0)):
-        what = (
-            "without dropping labels (`label_drop`); or give `negative`" if classes else "without `classes`"
-        )
-        raise ValueError(
-            f"`scale` {scale} needs a model of images with and without a class; this was trained {what}"
-            if model.text is None
-            else f"`scale` {scale} guides towards a text; give `prompt`"
-        )
-    if scale != 1.0 and labels is None and given.prompts is None:
-        raise ValueError(f"`scale` {scale} guides towards a class; give `label`")
-    if negative >= 0 and scale == 1.0:
-        raise ValueError(f"`negative` {negative} is what guidance leads away from; give `scale` above 1")
-    if given.classifier is not None:
-        _check_pair(model, given.classifier)
-        if labels is None:
-            raise ValueError("`classifier` guides towards a class; give `label`")
-
-
-def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int) -> None:
-    """Refuse tensors that do not fit these images.
-
-    Args:
-        concat: channels of the map that the model sees.
-    Raises:
-        ValueError: one of them, what was got and what is needed.
-    """
-    channels, height, width = image
-    wanted = {
-        "begin": image,
-        "value": image,
-        "known": (1, height, width),
-        "low": (channels, height // upsample, width // upsample),
-        "beside": (concat, height, width),
-    }
-    for name, shape in wanted.items():
-        it: Tensor | None = getattr(given, name)
-        if it is None:
-            continue
-        if tuple(it.shape) != (count, *shape):
-            raise ValueError(f"given.{name} must be of shape {(count, *shape)}, got {tuple(it.shape)}")
-        if name == "known" and it.dtype != torch.bool:
-            raise ValueError(f"given.known must be bool, got {it.dtype}")
-        if name != "known" and (not it.is_floating_point() or not bool(it.isfinite().all())):
-            raise ValueError(f"given.{name} must be finite floating-point numbers in -1 .. 1, got {it.dtype}")
-    if (given.beside is None) != (concat == 0):
-        raise ValueError(
-            f"this model sees a map of {concat} channels beside the image; give `given.beside`"
-            if concat
-            else "this model sees no map beside the image; leave `given.beside` out"
-        )
-    if (given.known is None) != (given.value is None):
-        raise ValueError("given.known and given.value belong together; give both or neither")
-
-
-def _check_pair(model: ImageModel, classifier: ImageClassifier) -> None:
-    ours, theirs = (
-        (s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, classifier.shape)
-    )
-    if classifier.clean:
-        raise ValueError(
-            "this classifier was trained on clean images (`clean`); guidance needs one that knows noisy ones"
-        )
-    if ours != theirs or (model.shape.classes and model.shape.classes != classifier.shape.classes):
-        raise ValueError(
-            "classifier and model do not fit: side, channels, schedule, T and classes are "
-            f"{(*theirs, classifier.shape.classes)} and {(*ours, model.shape.classes)}"
-        )
+    seen = replace(cond or Condition(), concat=given.beside[some].to(device))
+    return seen if given.level is None else replace(seen, label=given.level[some].to(device))
 
 
 def _from(times: Tensor, strength: float, table: int) -> Tensor:

@@ -16,6 +16,10 @@ from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
 from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
 
+AT_ONCE = 2**18
+"""Pixels of an image that the autoencoder encodes or decodes at once, 512 x 512: its activations take about
+1 GiB, more than those of Stable Diffusion's U-Net."""
+
 
 class ImageModel(nn.Module):
     """Denoiser of images (B, C, S, S): pixels in -1 .. 1, which represent 0 .. 255, or latent codes.
@@ -82,6 +86,18 @@ class ImageModel(nn.Module):
         )
         return colours, factor * self.shape.size, factor * self.shape.size
 
+    @property
+    def unit(self) -> int:
+        """Sides of pictures are multiples of this number of pixels."""
+        return self.shape.stem * (1 if self.latent is None else self.latent.factor)
+
+    @property
+    def levels(self) -> int:
+        """Number of noise levels of the map beside the image that the network reads as labels (Stable
+        Diffusion's upscaler); 0: none."""
+        network = self.denoiser.network
+        return network.shape.labels if isinstance(network, UNet2d) and not self.shape.classes else 0
+
     def sides_of(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
         """The shape (C, h, w) of a sample whose picture has a size (height, width) in pixels.
 
@@ -92,8 +108,7 @@ class ImageModel(nn.Module):
         """
         if size is None:
             return self.shape.channels, self.shape.size, self.shape.size
-        factor = 1 if self.latent is None else self.latent.factor
-        unit = factor * self.shape.stem
+        factor, unit = 1 if self.latent is None else self.latent.factor, self.unit
         if size[0] % unit or size[1] % unit or min(size) < unit:
             raise ValueError(
                 f"`size` {size[1]} x {size[0]}: sides must be multiples of {unit} pixels for this model"
@@ -109,8 +124,15 @@ class ImageModel(nn.Module):
         x = self.normalized(pixels)
         if self.latent is None:
             return x
+        if generator is None:
+            return self.encoded(x)
         with torch.no_grad():
             return self.latent.encode(x, generator)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """The mean codes of images x (B, C, H, W) in -1 .. 1, for a model of latents."""
+        assert self.latent is not None
+        return self._in_parts(self.latent.encode, x, x.shape[2] * x.shape[3])
 
     @torch.no_grad()
     def pixels(self, x_0: Tensor) -> Tensor:
@@ -119,7 +141,27 @@ class ImageModel(nn.Module):
         Raises:
             ValueError: numbers that are not finite.
         """
-        return pixels_of(x_0 if self.latent is None else self.latent.decode(x_0))
+        x = x_0
+        if self.latent is not None:
+            x = self._in_parts(self.latent.decode, x_0, self.latent.factor**2 * x_0.shape[2] * x_0.shape[3])
+        if not bool(x.isfinite().all()):
+            raise ValueError(
+                "the images are not finite numbers, because float16 overflows in this network; give `dtype` "
+                "bfloat16 or float32"
+                if next(self.parameters()).dtype == torch.float16
+                else "the images are not finite numbers; the weights are damaged, or their training diverged"
+            )
+        return pixels_of(x)
+
+    @torch.no_grad()
+    def _in_parts(self, change: Callable[[Tensor], Tensor], x: Tensor, pixels: int) -> Tensor:
+        """`change` of a batch, of as many images at once as memory is meant for.
+
+        Args:
+            pixels: of one image.
+        """
+        parts = x.split(max(1, AT_ONCE // pixels))
+        return change(x) if len(parts) == 1 else torch.cat([change(part) for part in parts])
 
     @property
     def device(self) -> torch.device:

@@ -23,6 +23,7 @@ def prompted(
     others: tuple[Condition | None, Condition | None],
     settings: ImageSettings,
     times: Tensor,
+    earlier: int = 0,
 ) -> GaussianDenoise:
     """The denoiser of B images that prompts describe. Each distinct text is encoded once, before sampling.
 
@@ -33,6 +34,7 @@ def prompted(
         others: what the condition has besides text, classes and images: of the images, and of the
             unconditional branch.
         times: the grid of the sampler, whose steps the prompts count.
+        earlier: steps of the pass before this one, see `PromptPart.at_step`.
     Raises:
         ValueError: settings that exclude each other, or LoRA tags, which the recipe must take out.
     """
@@ -42,8 +44,8 @@ def prompted(
     parsed = [parse(prompt) for prompt in prompts]
     if any(prompt.loras for prompt in parsed):
         raise ValueError("a prompt names LoRA files (<lora:name:weight>); add them to the model instead")
-    lines = [timeline(prompt, steps) for prompt in parsed]
-    away = timeline(_without_loras(parse(negative, composed=False)), steps)
+    lines = [timeline(prompt, steps, earlier) for prompt in parsed]
+    away = timeline(_without_loras(parse(negative, composed=False)), steps, earlier)
     texts = {
         text: row for row, text in enumerate(dict.fromkeys(t for line in [*lines, away] for t in line.texts))
     }

@@ -48,6 +48,10 @@ class ImageSettings:
     spacing: Literal["even", "quadratic"] = "even"
     """spacing of the times, with `solver` ddim or ddpm and a table of betas; quadratic is denser near the
     data (DDIM's choice for CIFAR-10)"""
+    mixes: Literal["", "eps", "v"] = field(default="", kw_only=True)
+    """prediction that `solver=pndm` mixes over several steps: the noise (eps), or v, as diffusers does with
+    models that predict v. Default: v for Stable Diffusion's models that predict v, else eps, which is more
+    accurate"""
     respacing: str = ""
     """number of steps in each of several equal sections of the table of betas, from clean to noisy, such as
     25,25,50; or ddim25 (as in improved-diffusion). It replaces `steps`, with `solver` ddim or ddpm"""
@@ -104,6 +108,8 @@ class ImageSettings:
         for name, solver in (("variance", "ddpm"), ("temperature", "ddpm")):
             if getattr(self, name) != getattr(ImageSettings, name) and self.solver != solver:
                 raise ValueError(f"`{name}` needs `solver={solver}`, got `solver={self.solver}`")
+        if self.mixes and self.solver != "pndm":
+            raise ValueError(f"`mixes` needs `solver=pndm`, got `solver={self.solver}`")
         if self.classifier_form == "mean" and self.solver != "ddpm":
             raise ValueError(f"`classifier_form=mean` needs `solver=ddpm`, got `solver={self.solver}`")
         if self.grid and (self.respacing or self.spacing != "even"):

@@ -153,6 +153,7 @@ def solver_of(
     eta = settings.eta
     if eta is None:
         eta = 0.0 if settings.solver == "ddim" else 1.0
+    published = model.shape.schedule == "betas" and model.shape.predicts == "v"
     solvers: dict[str, Solver[GaussianDenoised]] = {
         "ddim": DDIM(schedule, eta),
         "dpmpp": DPMpp2M(schedule),
@@ -161,7 +162,7 @@ def solver_of(
         "euler_ancestral": EulerAncestral(schedule, eta),
         "dpmpp_2m_sde": DPMpp2MSDE(schedule, eta),
         "dpmpp_sde": DPMppSDE(schedule, eta),
-        "pndm": PNDM(schedule),
+        "pndm": PNDM(schedule, settings.mixes or ("v" if published else "eps")),
         "unipc": UniPC(schedule),
         "lcm": LCM(schedule, model.shape.diffusion_steps),
     }

@@ -29,9 +29,9 @@ def model(request, tmp_path_factory):
     return request.param, parts, folder
 
 
-def theirs(version: str, parts: dict, noise: torch.Tensor) -> torch.Tensor:
-    """The codes (1, 4, 8, 8) of diffusers' networks and DDIM, by the loop of its pipeline."""
-    scheduler, words = pipelines.scheduler(version), pipelines.tokenizer()
+def theirs(version: str, parts: dict, noise: torch.Tensor, scheduler=None) -> torch.Tensor:
+    """The codes (1, 4, 8, 8) of diffusers' networks and DDIM, or another scheduler, by the loop of its pipeline."""
+    scheduler, words = scheduler or pipelines.scheduler(version), pipelines.tokenizer()
     encoded = [parts["text_encoder"](words([text]).ids)[0] for text in (NEGATIVE, PROMPT)]
     scheduler.set_timesteps(STEPS)
     x = noise * scheduler.init_noise_sigma
@@ -66,6 +66,96 @@ def test_whole_pictures_equal_those_of_diffusers(model):
     assert float((made.pixels.float() - wanted).abs().max()) <= 1.0  # half a level of rounding
     assert ours.latent is not None
     torch.testing.assert_close(ours.pixels(codes).float(), wanted, atol=1.0, rtol=0)
+
+
+@torch.no_grad()
+def test_pndm_mixes_what_the_model_predicts_as_in_diffusers(model):
+    """With v its raw outputs; mixing eps of the same model makes another picture."""
+    from diffusers import PNDMScheduler
+
+    version, parts, folder = model
+    scheduler = PNDMScheduler.from_config(pipelines.scheduler(version).config, skip_prk_steps=True)
+    ours, noise = load(folder, "cpu"), torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    wanted = theirs(version, parts, noise, scheduler)
+
+    def codes(**options) -> torch.Tensor:
+        settings = ImageSettings(solver="pndm", steps=STEPS, scale=SCALE, negative=NEGATIVE, **options)
+        given, how = Given(prompts=[PROMPT]), {"noise": noise, "scaled": False, "size": (16, 16)}
+        return generate(ours, None, 1, settings, 0, given=given, finish=lambda x: x, **how).pixels
+
+    assert float((codes() - wanted).abs().max()) <= 1e-4 * float(wanted.abs().max())
+    assert torch.equal(codes(mixes="v" if version == "2" else "eps"), codes())
+    if version == "2":
+        assert float((codes(mixes="eps") - wanted).abs().max()) > 1e-2 * float(wanted.abs().max())
+
+
+def test_overflow_in_float16_says_which_flag_to_use(tmp_path, capsys):
+    parts = pipelines.components("1")
+    with torch.no_grad():
+        parts["unet"].conv_out.weight.fill_(6e4)
+    pipelines.save(tmp_path / "pipeline", parts, "1")
+    flags = [
+        "--steps",
+        "1",
+        "-n",
+        "1",
+        "--prompt",
+        PROMPT,
+        "--dtype",
+        "float16",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    capsys.readouterr()  # what was said while writing
+    assert main(["sample", "image", "--checkpoint", str(tmp_path / "pipeline"), *flags]) == 2
+    error = capsys.readouterr().err
+    assert "--dtype bfloat16 or float32" in error and error.count("\n") == 1
+
+
+def test_solvers_and_sizes_that_are_none_are_one_line(model, tmp_path, capsys):
+    _, _, folder = model
+    sample = ["sample", "image", "--checkpoint", str(folder), "-n", "1", "--out", str(tmp_path / "out")]
+    for flags, parts in (
+        (["--solver", "euler_a"], ("euler_a", "euler_ancestral", "dpmpp_2m_sde")),
+        (["--size", "24", "17"], ("24 x 17", "multiples of 2 pixels")),
+        (["--depth", "map.png"], ("--depth", "this is none")),
+        (["--noise-level", "3"], ("--noise-level", "this model is none")),
+    ):
+        assert main([*sample, "--prompt", PROMPT, *flags]) == 2
+        error = capsys.readouterr().err
+        assert all(part in error for part in parts) and error.count("\n") == 1, error
+
+
+def test_a_second_pass_is_recorded_and_made_again(model, tmp_path):
+    from unveil.files.pictures import read_parameters
+    from unveil.image.infotext import parse_infotext
+
+    _, _, folder = model
+    sample = [
+        "sample",
+        "image",
+        "--checkpoint",
+        str(folder),
+        "--steps",
+        "2",
+        "-n",
+        "2",
+        "--prompt",
+        "a [cat:dog:1.5]",
+    ]
+    high = ["--hires", "1.5", "--hires-steps", "3", "--hires-strength", "0.6", "--hires-upscaler", "lanczos"]
+    assert main([*sample, *high, "--watch", "--out", str(tmp_path / "one")]) == 0
+    with Image.open(tmp_path / "one" / "0001.png") as picture:
+        assert picture.size == (24, 24)
+        said = parse_infotext(picture.text["parameters"]).settings
+    assert said["Size"] == "16x16" and said["Denoising strength"] == "0.6"
+    assert [said[f"Hires {name}"] for name in ("upscale", "steps", "upscaler")] == ["1.5", "3", "Lanczos"]
+    with Image.open(tmp_path / "one" / "denoising.gif") as animation:
+        assert animation.n_frames == 2 + 3  # the last belief is the image itself, and one frame
+    again = ["--from-png", str(tmp_path / "one" / "0000.png"), "--out", str(tmp_path / "two")]
+    assert main(["sample", "image", *again]) == 0
+    assert (tmp_path / "one" / "0001.png").read_bytes() == (tmp_path / "two" / "0001.png").read_bytes()
+    assert '"hires": 1.5' in read_parameters(tmp_path / "two" / "0000.png")
 
 
 def test_the_commands_use_the_files_as_they_are(model, tmp_path):

@@ -100,6 +100,17 @@ def channels_first(image: Image) -> UInt8[np.ndarray, "C H W"]:
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
+def resized(
+    pixels: UInt8[np.ndarray, "N C H W"], sides: tuple[int, int], way: str
+) -> UInt8[np.ndarray, "N C h w"]:
+    """Images at another height and width, by a filter of PIL: bicubic, lanczos or nearest."""
+    from PIL import Image as Images
+
+    size, kind = sides[::-1], Images.Resampling[way.upper()]
+    planes = [np.asarray(Images.fromarray(plane).resize(size, kind)) for image in pixels for plane in image]
+    return np.stack(planes).reshape(*pixels.shape[:2], *sides)
+
+
 def _opaque(image: Image, reading: Reading, file: Path) -> Image:
     """The image without its alpha, which must be 255 everywhere, or over the background."""
     from PIL import Image as Images

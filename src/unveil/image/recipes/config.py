@@ -11,13 +11,15 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
+from unveil.image.high_resolution import HighResolution
 from unveil.image.recipes.training_flags import CAPTIONS, IMAGES, NETWORK, Captions, Data, Network
 from unveil.image.settings import ImageSettings
 from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed, flat
 from unveil.runs.verb import Verb
 
 Settings = OmitArgPrefixes[ImageSettings]
-SAMPLING = ImageSettings()
+High = OmitArgPrefixes[HighResolution]
+SAMPLING, HIGH = ImageSettings(), HighResolution()
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,12 @@ class SampleImage:
     """LoRA files for a model of Stable Diffusion, of kohya, diffusers or PEFT, each FILE or FILE:0.8; and
     folders in which <lora:name:0.8> of a prompt finds its file"""
     settings: Settings = SAMPLING
+    high: High = HIGH
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
-    """image files, or folders of them, used in turn: input of `task`, `restore` and upsamplers"""
+    """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers"""
     task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
     """what to do with the images of `given`. img2img: noise them to `strength` and denoise them; inpaint:
     generate the part that `mask` covers (RePaint); reconstruct: invert them to noise and sample from it
@@ -117,6 +120,16 @@ class SampleImage:
     Gaussian blur; superres: low resolution"""
     mask: str = ""
     """image file for inpainting: where it is brighter than half, the image is generated"""
+    outpaint: tuple[Annotated[int, Bounds(0, 8192)], ...] = ()
+    """pixels to add on the left, at the top, on the right and at the bottom of the images of `given`, which
+    keep their size (with `fit`: the model's) and their pixels; what is added is generated, as by
+    `task=inpaint`"""
+    depth: tuple[str, ...] = ()
+    """depth maps as grey image files, used in turn, brighter where nearer, for Stable Diffusion's models that
+    see depth, with or without `task=img2img`"""
+    noise_level: Annotated[int, Bounds(0, 350)] = 20
+    """noise added to the images of `given`, as an entry of a table of 1000, with Stable Diffusion's x4
+    upscaler; more changes them more"""
     noise: Annotated[float, Bounds(0, inf, above=True, below=True)] = 5.0
     """standard deviation of the noise in the images, in levels of 0 .. 255, with `restore`"""
     blur: Annotated[float, Bounds(0, inf, above=True, below=True)] = 1.0
@@ -133,7 +146,7 @@ class SampleImage:
     """colour behind transparent pixels of the images of `given`; default: such images are refused"""
     size: tuple[Annotated[int, Bounds(1, 8192)], ...] = ()
     """width and height of the images in pixels, for models that can make other sizes than those of their
-    training; default: the size of the training"""
+    training; images of `given` must have it. Default: the size of the training"""
     variation: Annotated[float, Bounds(0, 1)] = 0.0
     """variations of the image of `seed`: the noise of each image lies between that of `seed` (0) and that of
     `variation_seed` (1), and small numbers change the image a little"""
@@ -156,6 +169,16 @@ class SampleImage:
         check_fields(self)
         if len(self.size) not in (0, 2):
             raise ValueError(f"`size` is a width and a height, got {len(self.size)} numbers")
+        if len(self.outpaint) not in (0, 4):
+            raise ValueError(
+                f"`outpaint` is four numbers of pixels: left, top, right, bottom; got {len(self.outpaint)}"
+            )
+        if self.outpaint and (self.task not in ("", "inpaint") or self.restore or self.mask or self.size):
+            raise ValueError(
+                "`outpaint` generates around images of `given`; leave out `task`, `restore`, `mask`, `size`"
+            )
+        if self.high.hires > 1.0 and (self.given or self.task or self.restore or self.depth):
+            raise ValueError("`hires` is for images from noise; leave out `given`, `task` and `depth`")
         if self.variation and self.task in ("reconstruct", "interpolate"):
             raise ValueError(f"`variation` changes noise, and `task={self.task}` has its own; leave it out")
 
@@ -351,7 +374,7 @@ SAMPLE = Verb(
     "images from noise, from classes or from other images",
     "checkpoint n label prompt negative solver steps scale size given task restore from_png out watch seed",
     settle="image.recipes.sample:with_scale",
-    aliases={"-n": "--n", "--label": "--class", "--given": "--from"},  # the last two: older names
+    aliases={"-n": "--n", "--label": "--class", "--given": "--from", "--upscale": "--from"},  # 2, 3: older
 )
 DEMO = Verb(
     {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", "checkpoint out"

@@ -1,44 +1,25 @@
-"""Tasks of `unveil sample image --from`: change, inpaint, restore, enlarge, invert, interpolate."""
+"""Tasks of `unveil sample image --from`: change, inpaint, outpaint, restore, enlarge, invert, interpolate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from unveil.image.recipes.given_pictures import Prepared, filled_in, known_of, read_given
+from unveil.image.recipes.stable_diffusion_maps import map_of
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from unveil.image.classifier import ImageClassifier
-    from unveil.image.generation import Given
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage, SampleImage
     from unveil.image.settings import ImageSettings
     from unveil.sampling.noise import Noise
 
-INPAINTING = 5  # channels that Stable Diffusion's inpainting models see: a mask, and a masked image's code
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
-
-
-class Prepared(NamedTuple):
-    """Inputs of `generate`, and what to compare its results with.
-
-    Args:
-        noise: (n, C, S, S) initial noise, or None.
-        truth: (n, C, S, S) uint8 original images, or None if they are unknown.
-        others: (n, C, S, S) uint8 results of each method without learning.
-        inputs: number of images of --from, which are used in turn.
-        calls: network calls per image for the inversion.
-    """
-
-    given: Given
-    noise: Tensor | None = None
-    truth: np.ndarray | None = None
-    others: Mapping[str, np.ndarray] = MappingProxyType({})
-    inputs: int = 1
-    calls: int = 0
 
 
 def prepare(
@@ -56,30 +37,31 @@ def prepare(
     """
     import numpy as np
     import torch
-    from torch.nn import functional as F
 
     from unveil.image.evaluation.restoration import bicubic
     from unveil.image.generation import Given
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
+    from unveil.image.recipes.outpainting import outpainted
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
-    _check(config, enlarges)
-    if model.shape.concat and config.task != "inpaint":
-        raise ValueError(
-            "this model fills in parts of images: give `task=inpaint`, `given` and `mask`"
-            if model.shape.concat == INPAINTING
-            else "this model sees a map beside the image, such as depth: give it in Python, as `given.beside`"
-        )
+    _check(config, enlarges, map_of(model) == "small picture")
+    check_map(config, model)
+    if config.outpaint:
+        ready = outpainted(config, model)
+        return ready._replace(given=replace(ready.given, classifier=classifier))
+    if map_of(model) == "small picture":
+        return _upscaled(config, model)
+    beside = _depth(config, model)
     if not config.given:
-        return Prepared(Given(classifier))
+        return Prepared(Given(classifier, beside=beside))
     factor = model.shape.upsample if enlarges else config.factor
     shrunk = enlarges or config.restore == "superres"
     if shrunk and side % factor:
         raise ValueError(f"`factor` {factor} does not divide the model's side of {side} pixels")
     small = shrunk and not config.degrade
-    inputs = _read(config, config.given, side // factor if small else side, colours, small)
+    inputs = read_given(config, config.given, side // factor if small else side, colours, small)
     pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
     x_0 = model.clean(pixels)
     if enlarges and not config.degrade:
@@ -95,16 +77,10 @@ def prepare(
         ready = restoration(config, model, pixels, classifier, config.job.seed + MEASURED)
         return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
-        return Prepared(Given(classifier, begin=x_0))
-    if config.task == "inpaint" and model.shape.concat:
-        beside = _masked(model, pixels, _known(config, side))
-        return Prepared(Given(classifier, beside=beside), inputs=len(inputs))
+        return Prepared(Given(classifier, begin=x_0, beside=beside))
     if config.task == "inpaint":
-        known = _known(config, side)
-        if (factor := side // x_0.shape[-1]) > 1:  # a code is known if all its pixels are
-            known = -F.max_pool2d(-known.float(), factor) > 0.5
-        known = known.expand(count, 1, *x_0.shape[2:])
-        return Prepared(Given(classifier, known=known, value=x_0))
+        given = filled_in(model, pixels, known_of(config, side))
+        return Prepared(replace(given, classifier=classifier), inputs=len(inputs))
     calls = len(image_times(model, settings)) - 2
     if config.task == "reconstruct":
         noise = inverted(model, pixels, labels, settings, config.batch_size)
@@ -143,7 +119,7 @@ def restoration(
     side, noise, inpaint = model.shape.size, config.noise / 127.5, config.restore == "inpaint"
     known = torch.ones((1, 1, side, side), dtype=torch.bool, device="cpu")
     if inpaint:
-        known = _known(config, side)
+        known = known_of(config, side)
     known = known.expand(len(pixels), 1, side, side).to(model.device)
     operators: dict[str, Operator] = {"deblur": Blur(config.blur), "superres": Shrink(config.factor)}
     operator = operators.get(config.restore, Hide(known))
@@ -172,15 +148,83 @@ def restoration(
     return Prepared(given, None, pixels.numpy(), {name: large, "median": median_filtered(large)})
 
 
-def _check(config: SampleImage, enlarges: bool) -> None:
+def _upscaled(config: SampleImage, model: ImageModel) -> Prepared:
+    """Small pictures for Stable Diffusion's upscaler, which are as large as its latent."""
+    import numpy as np
+    import torch
+
+    from unveil.image.generation import Given
+    from unveil.image.recipes.given_pictures import read_own
+    from unveil.image.recipes.stable_diffusion_maps import noised
+
+    assert model.latent is not None
+    (colours, _, _), count, factor = model.picture, config.n, model.latent.factor
+    if config.fit == "exact":
+        inputs = read_own(config, config.given, colours)
+    else:
+        inputs = read_given(config, config.given, model.shape.size, colours)
+    small = model.normalized(torch.from_numpy(inputs[np.arange(count) % len(inputs)]))
+    beside = noised(small, config.noise_level, config.job.seed + MEASURED)
+    level = torch.full((count,), config.noise_level, device="cpu")
+    size = (factor * small.shape[2], factor * small.shape[3])
+    return Prepared(Given(beside=beside, level=level), inputs=len(inputs), size=size)
+
+
+def _depth(config: SampleImage, model: ImageModel) -> Tensor | None:
+    """The maps of --depth for a model that sees depth, (n, 1, h, w)."""
+    import numpy as np
+    import torch
+
+    from unveil.image.data.folders import read_image_files
+    from unveil.image.data.reading import Reading
+    from unveil.image.recipes.stable_diffusion_maps import depth_map
+
+    if not config.depth:
+        return None
+    found = read_image_files([Path(path) for path in config.depth], Reading(), 1)
+    size = (config.size[1], config.size[0]) if config.size else None
+    maps = depth_map(torch.from_numpy(found), model.sides_of(size)[1:])
+    return maps[torch.from_numpy(np.arange(config.n) % len(maps))]
+
+
+def check_map(config: SampleImage, model: ImageModel) -> None:
+    """Refuse settings that do not give a model of Stable Diffusion what it sees beside the latent, or give it
+    to another.
+
+    Raises:
+        ValueError: such settings, and what to give.
+    """
+    kind = map_of(model)
+    if kind == "other":
+        raise ValueError("this model sees a map beside the image: give it in Python, as `given.beside`")
+    if kind == "inpainting" and config.task != "inpaint" and not config.outpaint:
+        raise ValueError(
+            "this model fills in parts of images: give `task=inpaint`, `given` and `mask`, or `outpaint`"
+        )
+    if kind == "depth" and not config.depth:
+        raise ValueError(
+            "this model sees depth, which unveil does not estimate: give `depth` FILE, a depth map"
+        )
+    if kind == "depth" and (config.outpaint or config.task not in ("", "img2img")):
+        raise ValueError("this model sees depth: it makes images from noise, or by `task=img2img`")
+    if kind != "depth" and config.depth:
+        raise ValueError("`depth` is for Stable Diffusion's models that see depth, and this is none")
+    if kind == "small picture" and (config.task or config.outpaint or config.size or not config.given):
+        raise ValueError("this model is an upscaler: give `given`, small images, without `task` or `size`")
+    if kind != "small picture" and config.noise_level != type(config).noise_level:
+        raise ValueError("`noise_level` is for Stable Diffusion's x4 upscaler, and this model is none")
+
+
+def _check(config: SampleImage, enlarges: bool, upscales: bool) -> None:
     task, restore = config.task, config.restore
     if task and restore:
         raise ValueError("`task` and `restore` exclude each other; give one of them")
-    if enlarges and (task or restore):
+    if enlarges and (task or restore or config.outpaint):
         raise ValueError(
             "this model is an upsampler, which does neither `task` nor `restore`; give `given` alone"
         )
-    purpose = task or restore or ("an upsampler" if enlarges else "")
+    purpose = task or restore or ("outpaint" if config.outpaint else "")
+    purpose = purpose or ("an upsampler" if enlarges or upscales else "")
     if purpose and not config.given:
         raise ValueError(f"{purpose} needs images: give `given` FILE or FOLDER")
     if config.given and not purpose:
@@ -188,7 +232,7 @@ def _check(config: SampleImage, enlarges: bool) -> None:
             "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate or "
             "`restore` ..."
         )
-    if bool(config.mask) != ("inpaint" in (task, restore)):
+    if bool(config.mask) != ("inpaint" in (task, restore) and not config.outpaint):
         raise ValueError("inpainting needs `mask` FILE, and nothing else does")
     if config.degrade and not (restore or enlarges):
         raise ValueError("`degrade` needs `restore` or an upsampler")
@@ -207,10 +251,10 @@ def check_used(config: SampleImage | EvalImage) -> None:
     values = vars(config) | vars(config.settings)
     default = vars(type(config)()) | vars(type(config.settings)())
     classifier, given, restore = bool(config.classifier), bool(values.get("given")), values.get("restore")
-    inpaint = values.get("task") == "inpaint"
+    inpaint = values.get("task") == "inpaint" or bool(values.get("outpaint"))
     needs = {
         "strength": ("`task=img2img`", values.get("task") == "img2img"),
-        "jumps": ("`task=inpaint`", inpaint),
+        "jumps": ("`task=inpaint` or `outpaint`", inpaint),
         "jump_length": ("`jumps` above 1", inpaint and values["jumps"] > 1),
         "noise": ("`restore`", bool(restore)),
         "blur": ("`restore=deblur`", restore == "deblur"),
@@ -225,50 +269,6 @@ def check_used(config: SampleImage | EvalImage) -> None:
     for name, (what, used) in needs.items():
         if name in values and not used and values[name] != default[name]:
             raise ValueError(f"`{name}` needs {what}, and would have no effect here")
-
-
-def _read(
-    config: SampleImage, paths: Sequence[str], side: int, channels: int, small: bool = False
-) -> np.ndarray:
-    """The images of files and folders, (N, C, S, S) uint8.
-
-    Args:
-        small: the images will be enlarged; whole ones may have been given.
-    """
-    from unveil.errors import UnveilError
-    from unveil.image.data.folders import read_image_files
-    from unveil.image.data.reading import Reading
-
-    try:
-        reading = Reading(side, config.fit, config.background)
-        return read_image_files([Path(path) for path in paths], reading, channels)
-    except UnveilError as error:
-        if not small or "is needed; give" not in str(error):
-            raise
-        raise UnveilError(
-            f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink "
-            "whole ones"
-        ) from error
-
-
-def _masked(model: ImageModel, pixels: Tensor, known: Tensor) -> Tensor:
-    """What an inpainting model of Stable Diffusion sees: (n, 1 + Z, h, w), the mask, 1 where it generates
-    (nearest neighbour), and the code of the images, grey in the middle of the range there."""
-    import torch
-    from torch.nn import functional as F
-
-    assert model.latent is not None
-    known = known.to(model.device)
-    codes = model.latent.encode(model.normalized(pixels) * known)
-    mask = F.interpolate((~known).float(), codes.shape[2:])
-    return torch.cat([mask.expand(len(codes), -1, -1, -1), codes], dim=1)
-
-
-def _known(config: SampleImage, side: int) -> Tensor:
-    """(1, 1, S, S) bool: where the mask is dark."""
-    import torch
-
-    return torch.from_numpy(_read(config, (config.mask,), side, 1)) < 128
 
 
 def quality(prepared: Prepared, made: np.ndarray) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

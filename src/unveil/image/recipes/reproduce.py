@@ -69,17 +69,17 @@ def repeated(config: SampleImage) -> Repeated:
 
 
 def digests(checkpoints: Sequence[Path], inputs: Sequence[Path]) -> str:
-    """SHA-256 of all that images depend on besides settings: weights, files of --from, --mask and --lora."""
+    """SHA-256 of all that images depend on besides settings: weights, and the files of `input_files`."""
     from unveil.files.digest import digest
 
     return "+".join([*map(weights_digest, checkpoints), *map(digest, inputs)])
 
 
 def input_files(config: SampleImage) -> list[Path]:
-    """The files of --from, --mask and --lora."""
+    """The files of --from, --mask, --depth and --lora."""
     from unveil.image.recipes.loras import named_loras
 
-    named = [Path(path) for path in (*config.given, *([config.mask] if config.mask else []))]
+    named = [Path(path) for path in (*config.given, *config.depth, *([config.mask] if config.mask else []))]
     named += [path for path, _ in named_loras(config.lora, config.prompt)[0]]
     files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for file in files if file.is_file()]

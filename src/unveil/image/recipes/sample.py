@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage, SampleImage
     from unveil.image.recipes.load import Opened
+    from unveil.image.recipes.watching import Watched
     from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
 ANIMATED = 64  # images of an animation
-
-
 OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 
 
@@ -121,33 +119,6 @@ def _first(names: Sequence[str]) -> str:
     return f"{', '.join(names[:12])}{' ..' if len(names) > 12 else ''}"
 
 
-class Watched:
-    """Record the beliefs about the first `count` images at each network call: frames of an animation."""
-
-    def __init__(self, model: ImageModel, count: int) -> None:
-        self.model, self.count = model, count
-        self.calls: list[list[np.ndarray]] = []  # for each call, a part from each batch
-        self._rows, self._call = slice(0, 0), 0
-
-    def begin(self, rows: slice) -> None:
-        """The next beliefs are about these images."""
-        self._rows, self._call = rows, 0
-
-    def __call__(self, belief: Tensor, t: Tensor) -> None:
-        if self._rows.start >= self.count:
-            return
-        if self._call == len(self.calls):
-            self.calls.append([])
-        self.calls[self._call].append(self.model.pixels(belief[: self.count - self._rows.start]).numpy())
-        self._call += 1
-
-    def frames(self) -> list[np.ndarray]:
-        """(count, C, S, S) uint8 of each call."""
-        import numpy as np
-
-        return [np.concatenate(parts) for parts in self.calls]
-
-
 def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     """Sample images, write them, and describe them."""
     import time
@@ -155,11 +126,13 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     import torch
 
     from unveil.image.data.folder_listing import natural
-    from unveil.image.generation import generate
     from unveil.image.recipes.from_pictures import prepare, quality
+    from unveil.image.recipes.infotexts import infotexts
     from unveil.image.recipes.load import load_models, open_models
     from unveil.image.recipes.loras import add_loras, named_loras
+    from unveil.image.recipes.passes import made_by
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
+    from unveil.image.recipes.watching import Watched
 
     recorded, note = None, ""
     if config.from_png is not None:
@@ -189,35 +162,21 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     add_loras(model, loras)
     text = parameters(config, model.device, weights)
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
-    begin = None if watched is None else watched.begin
     began = time.perf_counter()
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
-        given, sides = replace(ready.given, prompts=prompts), config.size[::-1]
-        size = (sides[0], sides[1]) if sides else None
-        noise = _varied(config, model, size) if config.variation else ready.noise
-        made = generate(
-            model,
-            labels,
-            count,
-            settings,
-            job.seed,
-            config.batch_size,
-            watched,
-            noise,
-            given,
-            on_batch=begin,
-            size=size,
-        )
+        ready = ready._replace(given=replace(ready.given, prompts=prompts))
+        made, sides = made_by(config, model, labels, settings, ready, watched)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
+    if ready.kept is not None:
+        pixels = ready.kept.pasted(pixels)
     scores, references = quality(ready, pixels)
     several = labels is not None and count > model.shape.classes
     columns = len(config.label or range(model.shape.classes)) if several else 0
     if prompts and count > len(config.prompt) > 1:
         columns = len(config.prompt)
-    infotexts = _infotexts(config, settings, prompts, pixels)
-    _write(config, pixels, columns, text, infotexts, watched)
+    _write(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     if prompts:
@@ -230,7 +189,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
             lines.append(f"{name}: " + ", ".join(f"{k} {v:.2f} dB" for k, v in part.items()))
     numbers = [k for k in config.label if isinstance(k, int) and k >= 0]
     odd = [k for k in numbers if names[k].isdecimal() and names[k] != str(k)]
-    lines += [note] if note else []
+    lines += [it for it in (note, ready.note) if it]
     lines += [f"--class counts from 0: {k} is the class named {names[k]}" for k in odd[:1]]
     lines.append(f"again: unveil sample image --from-png {quote(str(grid))}")
     return {
@@ -241,58 +200,6 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
         "files": str(config.out),
         "summary": "\n".join(lines),
     }
-
-
-def _varied(config: SampleImage, model: ImageModel, size: tuple[int, int] | None) -> Tensor:
-    """Noise (n, C, h, w) between that of `seed`, the same for all images, and those of `variation_seed` + i:
-    spherical interpolation, which keeps its norm. As AUTOMATIC1111's variation seed."""
-    import torch
-
-    from unveil.image.inversion import slerp
-    from unveil.sampling.noise import generators, normal_like
-
-    shape = model.sides_of(size)
-    one = normal_like(torch.empty((1, *shape), device="cpu"), generators(config.job.seed, 1))
-    others = normal_like(
-        torch.empty((config.n, *shape), device="cpu"), generators(config.variation_seed, config.n)
-    )
-    return slerp(one.expand(config.n, *shape), others, config.variation)
-
-
-def _infotexts(
-    config: SampleImage, settings: ImageSettings, prompts: Sequence[str] | None, pixels: np.ndarray
-) -> list[str]:
-    """The settings of each image as other programs read them; "" without prompts."""
-    from unveil.image.infotext import infotext
-    from unveil.image.sampler_names import sampler_and_schedule
-
-    if prompts is None:
-        return [""] * len(pixels)
-    sampler, schedule = sampler_and_schedule(settings.solver, settings.grid)
-    negative = settings.negative if isinstance(settings.negative, str) else ""
-    said = {
-        "Steps": settings.steps,
-        "Sampler": sampler,
-        "Schedule type": schedule,
-        "CFG scale": settings.scale,
-        "Size": f"{pixels.shape[3]}x{pixels.shape[2]}",
-        "Model": config.checkpoint,
-        "Version": "unveil",
-    }
-    if config.variation:
-        said["Variation seed strength"] = config.variation
-    written = [config.prompt[k % len(config.prompt)] for k in range(len(pixels))]  # with the tags of LoRA
-    varied = bool(config.variation)
-    return [
-        infotext(
-            text,
-            negative,
-            said
-            | {"Seed": config.job.seed + (0 if varied else k)}
-            | ({"Variation seed": config.variation_seed + k} if varied else {}),
-        )
-        for k, text in enumerate(written)
-    ]
 
 
 def _write(
@@ -307,13 +214,15 @@ def _write(
     from unveil.files.pictures import write_animation, write_picture
     from unveil.image.evaluation.pages import grid
     from unveil.image.recipes.reproduce import clear
+    from unveil.image.recipes.watching import at_least
 
     clear(config.out)
     write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
     for k, image in enumerate(pixels):
         write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text, infotexts[k])
     if watched is not None:
-        frames = [grid(frame, least=64) for frame in (*watched.frames(), pixels[:ANIMATED])]
+        shown = [at_least(frame, *pixels.shape[2:]) for frame in watched.frames()]
+        frames = [grid(frame, least=64) for frame in (*shown, pixels[:ANIMATED])]
         write_animation(config.out / "denoising.gif", frames)
 
 

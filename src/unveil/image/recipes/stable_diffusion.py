@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unveil.image.weights.stable_diffusion_description import FoundStableDiffusion, StableDiffusion
     from unveil.image.weights.stable_diffusion_writing import Networks
 
+SAMPLED = ("text to image", "inpainting", "depth to image", "x4 upscaler")
 Precision = Literal["float32", "float16", "bfloat16", "stored"]
 
 
@@ -78,11 +79,10 @@ def check_use(it: StableDiffusion) -> None:
     """Refuse models that need more than this version gives them.
 
     Raises:
-        UnveilError: an upscaler, a model that edits pictures or makes variations of them.
+        UnveilError: a model that edits pictures or makes variations of them.
     """
-    known = ("text to image", "inpainting", "depth to image")
-    if it.use not in known:
-        raise UnveilError(f"a model of Stable Diffusion for {it.use}; {', '.join(known)} can be sampled")
+    if it.use not in SAMPLED:
+        raise UnveilError(f"a model of Stable Diffusion for {it.use}; {', '.join(SAMPLED)} can be sampled")
 
 
 def shape_of_stable(it: StableDiffusion) -> ImageShape:
@@ -123,8 +123,11 @@ def inspect_stable_diffusion(path: Path) -> str:
     from unveil.image.weights.stable_diffusion import find_stable_diffusion
     from unveil.image.weights.stable_diffusion_description import described_lines
 
-    usable = ("usable", "yes: unveil.load(PATH), --checkpoint PATH, unveil weights convert PATH OUT")
-    rows = [*described_lines(find_stable_diffusion(path)), usable]
+    found = find_stable_diffusion(path)
+    usable = "yes: unveil.load(PATH), --checkpoint PATH, unveil weights convert PATH OUT"
+    if found.described.use not in SAMPLED:
+        usable = f"to be converted only; {', '.join(SAMPLED)} can be sampled"
+    rows = [*described_lines(found), ("usable", usable)]
     return "\n".join([str(path), *(f"  {name:<13} {text}" for name, text in rows)])
 
 
