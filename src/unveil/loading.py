@@ -35,12 +35,16 @@ LOADERS = {
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",
     "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
+    "lora": "image.recipes.load:load_tuned",
+    "inversion": "image.recipes.load:load_tuned",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
     "image": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "classifier": Allowed((), "a classifier", "pass them to generate, as ImageSettings"),
     "autoencoder": Allowed((), "an autoencoder", "leave them out"),
+    "lora": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
+    "inversion": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
 }
 
 
@@ -102,7 +106,7 @@ def load(
         unknown := ", ".join(set(settings) - {*allowed.names})
     ):
         raise TypeError(f"load: {allowed.what} takes no settings, got {unknown}; {allowed.instead}")
-    if recipe in ("text", "image", "classifier", "autoencoder"):
+    if recipe in ALLOWED:
         return wired(LOADERS[recipe])(name if recipe == "text" else folder, device, **settings)
     return wired(LOADERS.get(recipe, LOADERS["maze"]))(folder, device, seed, **settings)
 

@@ -68,17 +68,19 @@ def repeated(config: SampleImage) -> Repeated:
 
 
 def digests(checkpoints: Sequence[Path], inputs: Sequence[Path]) -> str:
-    """SHA-256 of all that images depend on besides settings: weights, files of --from, --mask and --lora."""
+    """SHA-256 of all that images depend on besides settings: weights, files of --from, --mask, --lora and
+    --embedding."""
     from unveil.files.digest import digest
 
     return "+".join([*map(weights_digest, checkpoints), *map(digest, inputs)])
 
 
 def input_files(config: SampleImage) -> list[Path]:
-    """The files of --from, --mask and --lora."""
+    """The files of --from, --mask, --embedding and --lora."""
     from unveil.image.recipes.loras import named_loras
 
-    named = [Path(path) for path in (*config.given, *([config.mask] if config.mask else []))]
+    mask = [config.mask] if config.mask else []
+    named = [Path(path) for path in (*config.given, *mask, *config.embedding)]
     named += [path for path, _ in named_loras(config.lora, config.prompt)[0]]
     files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for file in files if file.is_file()]

@@ -156,6 +156,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
 
     from unveil.image.data.folder_listing import natural
     from unveil.image.generation import generate
+    from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.load import load_models, open_models
     from unveil.image.recipes.loras import add_loras, named_loras
@@ -171,7 +172,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
     inputs = input_files(config)
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
-    weights = digests([opened.folder, *([guide.folder] if guide else [])], inputs)
+    weights = digests([*opened.folders, *([guide.folder] if guide else [])], inputs)
     if recorded not in (None, weights):
         raise UnveilError(
             f"{config.from_png} was made by other weights or other images than its settings name now"
@@ -187,6 +188,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, Any]:
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device, config.dtype)
     add_loras(model, loras)
+    add_embeddings(model, config.embedding)
     text = parameters(config, model.device, weights)
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     begin = None if watched is None else watched.begin
