@@ -75,6 +75,7 @@ def load(
               for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
+            - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).

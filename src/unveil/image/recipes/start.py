@@ -170,13 +170,14 @@ def taken_over(
     return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
 
 
-def with_loss(config: TrainImage, start: Opened | None) -> TrainImage:
-    """The config with the loss weights of the model it starts from, if no flag chooses others; of models of
-    text and of latents only, since trainings that start from others never took them over."""
-    reads = start is not None and bool(start.config.get("captions") or "autoencoder" in start.config)
-    if start is None or not reads or config.min_snr is not None:
+def as_started(config: TrainImage, start: Opened | None) -> TrainImage:
+    """The config with the loss weights and the sides of the network of the model of text or of latents that
+    the training starts from, where no flag chooses others; `taken_over` compares the flags."""
+    has = {} if start is None else start.config
+    if not (has.get("captions") or "autoencoder" in has):
         return config
-    return changed(config, min_snr=float(start.config.get("min_snr") or 0.0))
+    gamma = config.min_snr if config.min_snr is not None else float(has.get("min_snr") or 0.0)
+    return changed(config, min_snr=gamma, stem=has["stem"], multiples=tuple(has["multiples"]))
 
 
 def load_start(model: ImageModel, start: str) -> None:

@@ -32,12 +32,12 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.start import (
         as_begun,
+        as_started,
         load_start,
         start_latents,
         start_text,
         started,
         taken_over,
-        with_loss,
     )
     from unveil.image.training import image_batches, image_loss
     from unveil.process.importance import LossHistory
@@ -53,7 +53,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     flags, run, start = config, config.run.folder, started(config, before)
     latents, coded = start_latents(config, start)
     sample = images.pixels.shape[1:] if latents is None else latents.shape_of(*images.pixels.shape[1:])
-    config = resolved(with_loss(config, start), *sample[:2])
+    config = resolved(as_started(config, start), *sample[:2])
     torch.manual_seed(config.run.seed)  # initial weights
     text, worded = start_text(config, images.captions, start)
     described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded)

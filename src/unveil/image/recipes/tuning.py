@@ -39,11 +39,24 @@ class Base(NamedTuple):
     encoder: str
 
 
+def check_given(base: TunedBase, pictures: FewPictures) -> None:
+    """Refuse a training without a base or without pictures, before anything is read.
+
+    Raises:
+        ValueError: the flag that is needed.
+    """
+    if not base.base:
+        raise ValueError(
+            "`base`: give the model to tune: a run of `unveil train image --captions`, or Stable Diffusion"
+        )
+    if not pictures.data:
+        raise ValueError("`data`: give the folder of the pictures to learn from")
+
+
 def open_base(flags: TunedBase, device: torch.device) -> Base:
     """Load the base of a training.
 
     Raises:
-        ValueError: none is given.
         UnveilError: none there, or damaged; it reads no prompts, or needs more than prompts.
     """
     from unveil.image.recipes.load import load_models, open_models
@@ -52,10 +65,6 @@ def open_base(flags: TunedBase, device: torch.device) -> Base:
     from unveil.runs.checkpoints import lasting_name
 
     name = flags.base
-    if not name:
-        raise ValueError(
-            "`base`: give the model to tune: a run of `unveil train image --captions`, or Stable Diffusion"
-        )
     opened, _ = open_models(name)
     if opened.tuned is not None:
         raise UnveilError(
@@ -95,7 +104,7 @@ def read_pictures(flags: FewPictures, captions: str, model: ImageModel, progress
     Args:
         captions: as `read_captions`; "": none.
     Raises:
-        ValueError: no data are given, or a size that the model cannot have.
+        ValueError: a size that the model cannot have.
         UnveilError: they cannot be read, or are in colour for a grey model.
     """
     from dataclasses import replace
@@ -105,8 +114,6 @@ def read_pictures(flags: FewPictures, captions: str, model: ImageModel, progress
     from unveil.image.recipes.images import images_of, report
     from unveil.runs.device import enough_memory
 
-    if not flags.data:
-        raise ValueError("`data`: give the folder of the pictures to learn from")
     colours, side, _ = model.picture
     size = flags.size or side
     model.sides_of((size, size))

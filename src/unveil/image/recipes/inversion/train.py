@@ -38,13 +38,14 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
 
     from unveil.image.learned_words import add_words
     from unveil.image.recipes.inversion.config import TrainInversion
-    from unveil.image.recipes.tuning import LOWER, open_base, random_data, read_pictures, sampler
+    from unveil.image.recipes.tuning import LOWER, check_given, open_base, random_data, read_pictures, sampler
     from unveil.image.training import image_batches, image_loss
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.folder
+    check_given(config.model, config.pictures)
     device = begin(config.run, run)
     base = open_base(config.model, device)
     model, text = base.model, base.model.text

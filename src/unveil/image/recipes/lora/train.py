@@ -32,7 +32,7 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
     from unveil.image.recipes.lora.config import TrainLora
     from unveil.image.recipes.lora.prior import prior_pictures
     from unveil.image.recipes.tuned import adapter_shape
-    from unveil.image.recipes.tuning import LOWER, open_base, random_data, read_pictures, sampler
+    from unveil.image.recipes.tuning import LOWER, check_given, open_base, random_data, read_pictures, sampler
     from unveil.image.training import image_batches, image_loss
     from unveil.image.weights.lora_layers import layers_of
     from unveil.runs.device import enough_memory
@@ -40,6 +40,7 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run, rank = config.run.folder, config.rank
+    check_given(config.model, config.pictures)
     device = begin(config.run, run)
     base = open_base(config.model, device)
     model = base.model
