@@ -1104,6 +1104,19 @@ FLIPS = [
         "update.up.double()",
         "tests/image/weights/test_lora_files.py",
     ),
+    (
+        "image/adapters.py",
+        "self.alpha * self.conv_rank / self.rank",
+        "self.alpha * self.rank / self.conv_rank",
+        "tests/image/test_adapters.py",
+    ),
+    (
+        "image/dreambooth.py",
+        "weight * sum(sizes) / sizes[1]",
+        "weight * sum(sizes) / sizes[0]",
+        "tests/image/test_dreambooth.py",
+    ),
+    ("image/learned_words.py", "(ids < first)", "(ids <= first)", "tests/image/test_learned_words.py"),
 ]
 
 

@@ -35,12 +35,16 @@ LOADERS = {
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",
     "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
+    "lora": "image.recipes.load:load_tuned",
+    "inversion": "image.recipes.load:load_tuned",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
     "image": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "classifier": Allowed((), "a classifier", "pass them to generate, as ImageSettings"),
     "autoencoder": Allowed((), "an autoencoder", "leave them out"),
+    "lora": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
+    "inversion": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
 }
 
 
@@ -71,6 +75,7 @@ def load(
               for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
+            - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
@@ -102,7 +107,7 @@ def load(
         unknown := ", ".join(set(settings) - {*allowed.names})
     ):
         raise TypeError(f"load: {allowed.what} takes no settings, got {unknown}; {allowed.instead}")
-    if recipe in ("text", "image", "classifier", "autoencoder"):
+    if recipe in ALLOWED:
         return wired(LOADERS[recipe])(name if recipe == "text" else folder, device, **settings)
     return wired(LOADERS.get(recipe, LOADERS["maze"]))(folder, device, seed, **settings)
 

@@ -8,6 +8,8 @@ from unveil.image.recipes.captions import config as captions
 from unveil.image.recipes.classifier import config as classifier
 from unveil.image.recipes.contact_sheet import config as sheet
 from unveil.image.recipes.emoji import config as emoji
+from unveil.image.recipes.inversion import config as inversion
+from unveil.image.recipes.lora import config as lora
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
@@ -41,6 +43,8 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "image": image.TRAIN,
         "classifier": classifier.TRAIN,
         "autoencoder": autoencoder.TRAIN,
+        "lora": lora.TRAIN,
+        "inversion": inversion.TRAIN,
     },
     "eval": {
         "maze": maze.EVAL,

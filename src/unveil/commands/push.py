@@ -126,14 +126,15 @@ def _described(checkpoint: Path) -> dict[str, object]:
         if not isinstance(recipe, str):
             raise ValueError("its recipe is no word")
     described = {name: value for name, value in whole.items() if name not in PRIVATE}
-    if whole.get("lora_rank"):
-        base = str(whole.get("checkpoint"))
+    key = "base" if "base_digest" in whole else "checkpoint" if whole.get("lora_rank") else ""
+    if key:
+        base, what = str(whole.get(key)), "a learned word" if recipe == "inversion" else "LoRA weights"
         if base not in zoo_names() and hub_name(base) is None:
             raise UnveilError(
-                f"{checkpoint.parent} holds LoRA weights for {base}, a folder of this machine; push that "
+                f"{checkpoint.parent} holds {what} for {base}, a folder of this machine; push that "
                 "first, and train on the repository's name"
             )
-        described["checkpoint"] = base
+        described[key] = base
     return described
 
 

@@ -50,8 +50,34 @@ class TextConditioning(nn.Module):
         if stored:
             self.encoder = encoder
         self._apart = None if stored else (encoder,)  # in a tuple, it is no submodule
+        self.learned: dict[int, tuple[int, ...]] = {}  # token of the tokenizer -> rows of the encoder's table
         self._kept: dict[str, EncodedText] = {}
         self._sizes: tuple[torch.Size, torch.Size] | None = None  # of tokens and pooled text, one prompt
+
+    @property
+    def network(self) -> nn.Module:
+        """The encoder, stored or not."""
+        return self.encoder if self._apart is None else self._apart[0]
+
+    def unfreeze(self) -> None:
+        """Encode prompts anew each time, so that gradients reach what is trained in the encoder or before it;
+        the weights that are frozen stay so. The encoder becomes a submodule, if it was none."""
+        if self._apart is not None:
+            self.encoder, self._apart = self._apart[0], None
+        self.frozen = False
+        self._kept.clear()
+
+    def freeze(self) -> None:
+        """Freeze the encoder, which then encodes each prompt once."""
+        self.network.requires_grad_(False).eval()
+        self.frozen = True
+        self._kept.clear()
+
+    def ids(self, prompt: str) -> list[int]:
+        """All ids of a text, without start, end and padding; a learned word has one for each of its
+        vectors."""
+        plain = self.tokenizer.ids(prompt)
+        return [row for number in plain for row in self.learned.get(number, (number,))]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "TextConditioning":
         if self._apart is not None:  # moves to a device with the model
@@ -75,19 +101,21 @@ class TextConditioning(nn.Module):
         multiplied by the weights, and the chunks are joined along the axis of tokens. Shorter texts get empty
         chunks. `vector` is that of the first chunk.
         """
-        ids_of, commas = self.tokenizer.ids, map(self.tokenizer.id_of, (",</w>", ","))
+        commas = map(self.tokenizer.id_of, (",</w>", ","))
         comma = next((number for number in commas if number is not None), -1)
         rules = ChunkRules(comma, self.tokenizer.room)
+        blocks = {rows[0]: len(rows) for rows in self.learned.values()}
         each = level(
             [
-                chunks([[(ids_of(it.text), it.weight) for it in passage] for passage in text], rules)
+                chunks(
+                    [[(self.ids(it.text), it.weight) for it in passage] for passage in text], rules, blocks
+                )
                 for text in texts
             ]
         )
         rows = [chunk for text in each for chunk in text]
         ids, valid = self.tokenizer.framed([chunk.ids for chunk in rows])
-        encoder = self.encoder if self._apart is None else self._apart[0]
-        encoded = encoder(ids.to(device), valid.to(device))
+        encoded = self.network(ids.to(device), valid.to(device))
         factors = torch.ones(ids.shape, device="cpu")
         first = int(self.tokenizer.start is not None)
         for row, chunk in enumerate(rows):
@@ -118,9 +146,8 @@ class TextConditioning(nn.Module):
         return EncodedText(*(torch.cat(parts).to(device) for parts in zip(*each, strict=True)))
 
     def _encode(self, prompts: list[str], device: torch.device) -> EncodedText:
-        encoder = self.encoder if self._apart is None else self._apart[0]
-        ids, valid = self.tokenizer(prompts)
-        return encoder(ids.to(device), valid.to(device))
+        ids, valid = self.tokenizer.framed([self.ids(prompt) for prompt in prompts])
+        return self.network(ids.to(device), valid.to(device))
 
 
 def with_text(cond: Condition | None, text: Condition) -> Condition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.image.data.caption_sampler import CaptionSampler, Drawing
 
+Captions = Callable[[Tensor, torch.Generator], Sequence[str]]
+"""(rows, generator) -> a caption for each row."""
 BLOCK = 2**18  # bytes that are moved or converted at a time
 
 
@@ -182,11 +184,11 @@ class RandomImages:
         self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
-        self.captions = None
+        self.captions: Captions | None = None
         self.sided = None
         if images.captions is not None:
-            self.captions = CaptionSampler(images.captions, images.drawings)
-            self.sided = torch.tensor(self.captions.sided())
+            sampled = CaptionSampler(images.captions, images.drawings)
+            self.captions, self.sided = sampled, torch.tensor(sampled.sided())
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Draw pixels (count, C, S, S), and classes (count,) if there are any."""

@@ -101,8 +101,11 @@ class SampleImage:
     """texts that describe the images, used in turn, for models that were trained on captions; default: no
     text"""
     lora: tuple[str, ...] = ()
-    """LoRA files for a model of Stable Diffusion, of kohya, diffusers or PEFT, each FILE or FILE:0.8; and
-    folders in which <lora:name:0.8> of a prompt finds its file"""
+    """LoRA files for the model, of kohya, diffusers or PEFT, each FILE or FILE:0.8; and folders in which
+    <lora:name:0.8> of a prompt finds its file"""
+    embedding: tuple[str, ...] = ()
+    """files of learned words (textual inversion) for the model, of diffusers, AUTOMATIC1111 or kohya, which
+    prompts may then contain"""
     settings: Settings = SAMPLING
     high: High = HIGH
     classifier: str = ""

@@ -56,8 +56,8 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     from unveil.image.evaluation.pages import grid, titled
     from unveil.image.generation import generate
     from unveil.image.recipes.config import SampleImage
-    from unveil.image.recipes.load import load_image, open_image
-    from unveil.image.recipes.reproduce import check_folder, parameters, weights_digest
+    from unveil.image.recipes.load import load_models, open_image
+    from unveil.image.recipes.reproduce import check_folder, digests, parameters
     from unveil.image.recipes.sample import classes_of
     from unveil.image.settings import ImageSettings
     from unveil.runs.device import enough_memory
@@ -70,7 +70,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
     name = config.checkpoint or packaged()
     opened = open_image(name)
     names = opened.names
-    model = load_image(opened.folder, config.device, opened.config)
+    model, _ = load_models(opened, None, config.device)
     if model.shape.upsample > 1:
         raise UnveilError(
             f"{name} enlarges images; show it with: {command_name()} sample image --checkpoint {name} --from "
@@ -95,7 +95,7 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
         made = generate(model, labels, count, settings, config.seed, count, show)
     pixels = made.pixels.numpy()
     large = grid(pixels, columns, gap=4, least=84)
-    text = parameters(sampled, model.device, weights_digest(opened.folder))
+    text = parameters(sampled, model.device, digests(opened.folders, ()))
     write_picture(picture, titled(large, names[:columns], gap=4) if names else large, text)
     write_animation(animation, [*frames, grid(pixels, columns, least=48)])
     others = [other for other in packaged_models() if other != name]

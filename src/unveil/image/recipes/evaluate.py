@@ -47,7 +47,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, object]:
     from unveil.image.generation import generate
     from unveil.image.model import pixels_of
     from unveil.image.recipes.from_pictures import check_used
-    from unveil.image.recipes.load import load_image, open_classifier, open_image
+    from unveil.image.recipes.load import load_models, open_classifier, open_image
     from unveil.image.recipes.sample import protocol, settings_of
     from unveil.runs.device import enough_memory
 
@@ -58,7 +58,7 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, object]:
     if job.threads:
         torch.set_num_threads(job.threads)
     train, held = _data(config, opened, progress)
-    model = load_image(opened.folder, job.device, opened.config)
+    model, _ = load_models(opened, None, job.device)
     bits = _bounded(config, model, held)
     _check_data(config, opened, model, train)
     guide = open_classifier(config.classifier, train.names) if config.classifier else None

@@ -102,13 +102,13 @@ def latents_of_run(config: Mapping[str, object], folder: Path, device: str) -> L
 
 
 def codes_of(
-    latents: Latents, images: ImageSet, run: Path, mirrored: bool, progress: Progress
+    latents: Latents, images: ImageSet, run: Path, mirrored: bool, progress: Progress, batch: int = 32
 ) -> CachedLatents:
-    """The codes of all images, encoded once and kept in the run folder."""
+    """The codes of all images, encoded once, `batch` at a time, and kept in the run folder."""
     from unveil.image.cached_latents import cached_latents
 
     def done(count: int, total: int) -> None:
         progress("encoding images", count, total, {})
 
     on_done: Callable[[int, int], None] = done
-    return cached_latents(latents, images.pixels, run, mirrored, on_done=on_done)
+    return cached_latents(latents, images.pixels, run, mirrored, batch, on_done=on_done)

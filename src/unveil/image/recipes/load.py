@@ -12,7 +12,8 @@ from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.latents import latents_of_run
 from unveil.image.recipes.prompts import caption_flags, text_of
 from unveil.image.recipes.stable_diffusion import Precision, load_stable_diffusion
-from unveil.runs.config import read_config
+from unveil.image.recipes.tuned import RECIPES, apply_tuned, read_tuned_config
+from unveil.runs.config import read_config, read_recipe
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
@@ -43,6 +44,12 @@ class Opened(NamedTuple):
     folder: Path
     config: JsonObject
     foreign: bool = False  # files of Stable Diffusion, used as they are
+    tuned: Opened | None = None  # adapters or a word that were learned for it
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The places of all weights."""
+        return (self.folder, *(() if self.tuned is None else (self.tuned.folder,)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,7 +75,8 @@ def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None
         opened = Opened(place, {"recipe": "image", "names": [], "captions": "clip"}, True)
     else:
         folder = find_checkpoint(image)
-        opened = Opened(folder, read_image_config(folder))
+        tuned = read_recipe(folder) in RECIPES
+        opened = open_tuned(folder) if tuned else Opened(folder, read_image_config(folder))
     guide = Opened(guides[0], read_classifier_config(guides[0])) if guides else None
     return opened, _same_classes(classifier, guide, opened.names) if guide else None
 
@@ -76,6 +84,32 @@ def open_models(image: str, classifier: str = "") -> tuple[Opened, Opened | None
 def open_image(path: str) -> Opened:
     """The checkpoint of an image model; as `open_models`."""
     return open_models(path)[0]
+
+
+def open_tuned(folder: Path) -> Opened:
+    """The base of a checkpoint of `unveil train lora` or `unveil train inversion`, with the checkpoint.
+
+    Raises:
+        UnveilError: the base is not where it was; or damaged.
+    """
+    config = read_tuned_config(folder)
+    try:
+        opened = open_image(config["base"])
+    except UnveilError as error:
+        raise UnveilError(
+            f"{folder} belongs to the model {config['base']}, which it was trained on; put that model there "
+            f"again ({error})"
+        ) from error
+    return opened._replace(tuned=Opened(folder, config))
+
+
+def load_tuned(folder: Path, device: str = "auto") -> ImageModel:
+    """The base of a checkpoint of `unveil train lora` or `unveil train inversion`, with what was trained.
+
+    Raises:
+        UnveilError: as `open_tuned` and `load_models`.
+    """
+    return load_models(open_tuned(folder), None, device)[0]
 
 
 def open_classifier(path: str, names: tuple[str, ...] = ()) -> Opened:
@@ -118,16 +152,27 @@ def load_models(
     Args:
         dtype: precision of the networks of Stable Diffusion.
     Raises:
-        UnveilError: damaged.
+        UnveilError: damaged, or other weights than those that adapters were trained on.
     """
+    from unveil.image.recipes.reproduce import weights_digest
     from unveil.runs.checkpoints import load_weights
 
+    tuned = opened.tuned
+    if tuned is not None and weights_digest(opened.folder) != tuned.config["base_digest"]:
+        raise UnveilError(
+            f"{tuned.folder} was trained on other weights than {tuned.config['base']} has now; put the old "
+            "ones there again, or train anew"
+        )
     classifier = classifier_model(guide.config) if guide else None
     if classifier is not None and guide is not None:
         load_weights(classifier, guide.folder, device)
     if opened.foreign:
-        return load_stable_diffusion(opened.folder, device, dtype=dtype), classifier
-    return load_image(opened.folder, device, opened.config), classifier
+        model = load_stable_diffusion(opened.folder, device, dtype=dtype)
+    else:
+        model = load_image(opened.folder, device, opened.config)
+    if tuned is not None:
+        apply_tuned(model, tuned.folder, tuned.config)
+    return model, classifier
 
 
 def few(names: Sequence[str], count: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""LoRA files of Stable Diffusion in sampling: those of `lora`, and those that prompts name."""
+"""LoRA files in sampling: those of `lora`, and those that prompts name."""
 
 from __future__ import annotations
 
@@ -66,32 +66,22 @@ def _found(name: str, folders: Sequence[Path]) -> Path:
 
 
 def add_loras(model: ImageModel, loras: Sequence[tuple[Path, LoraTag]]) -> None:
-    """Merge LoRA files into the U-Net and the text encoder of a model of Stable Diffusion.
+    """Merge LoRA files into the U-Net and the text encoder of a model of text.
 
     Raises:
         UnveilError: another model, or a file that cannot be read or is for another base.
     """
-    from unveil.image.networks.clip import ClipText
     from unveil.image.networks.unet2d import UNet2d
-    from unveil.image.weights.clip import clip_names
     from unveil.image.weights.lora import placed, read_lora
-    from unveil.image.weights.lora_names import BaseLayers, modules
-    from unveil.image.weights.stable_diffusion_unet import compvis_names, diffusers_names
+    from unveil.image.weights.lora_layers import layers_of
     from unveil.network.lora import attach, combined, merge_lora
 
     if not loras:
         return
-    network, encoder = model.denoiser.network, None if model.text is None else model.text.encoder
-    if not isinstance(network, UNet2d) or not isinstance(encoder, ClipText):
-        raise UnveilError("LoRA files are for models of Stable Diffusion, and this is another one")
-    ours = diffusers_names(network.shape)
-    compvis = {
-        theirs.removesuffix(".weight"): ours[name].removesuffix(".weight")
-        for name, theirs in compvis_names(network.shape).items()
-        if theirs.endswith(".weight")
-    }
-    text = {theirs: mine for mine, theirs in clip_names(encoder.shape).items()}
-    layers, context = BaseLayers(modules(ours), text, compvis), network.shape.context
+    network, encoder = model.denoiser.network, None if model.text is None else model.text.network
+    if not isinstance(network, UNet2d) or encoder is None:
+        raise UnveilError("LoRA files are for models that read prompts, and this one does not")
+    layers, context = layers_of(network, encoder), network.shape.context
     read = [(read_lora(path, layers), tag) for path, tag in loras]
     unet = [(placed(it, "unet", layers, network, context), tag.unet) for it, tag in read]
     words = [(placed(it, "text_encoder", layers, encoder, context), tag.text_encoder) for it, tag in read]

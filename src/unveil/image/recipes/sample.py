@@ -126,6 +126,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     import torch
 
     from unveil.image.data.folder_listing import natural
+    from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.infotexts import infotexts
     from unveil.image.recipes.load import load_models, open_models
@@ -144,7 +145,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     inputs = input_files(config)
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
-    weights = digests([opened.folder, *([guide.folder] if guide else [])], inputs)
+    weights = digests([*opened.folders, *([guide.folder] if guide else [])], inputs)
     if recorded not in (None, weights):
         raise UnveilError(
             f"{config.from_png} was made by other weights or other images than its settings name now"
@@ -160,6 +161,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device, config.dtype)
     add_loras(model, loras)
+    add_embeddings(model, config.embedding)
     text = parameters(config, model.device, weights)
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     began = time.perf_counter()

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
+from unveil.files.atomic import check_output, replacing
 from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, is_set
-from unveil.image.recipes.load import few, open_image
-from unveil.image.recipes.training_flags import UNetFlags
+from unveil.image.recipes.latents import latents_of_run, new_latents, write_latents
+from unveil.image.recipes.load import Opened, few, open_image
+from unveil.image.recipes.prompts import FILE, caption_flags, new_text, text_of
+from unveil.image.recipes.training_flags import CaptionFlags, UNetFlags
 from unveil.runs.config import stored_config
 from unveil.runs.flags import changed, flat
 
 if TYPE_CHECKING:
+    from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
+    from unveil.image.text_conditioning import TextConditioning
 
 DIFFUSION = ("schedule", "diffusion_steps", "predicts", "learned_variance", "sigma_data")
 # flags that the weights decide
 TAKEN = (*(field.name for field in fields(UNetFlags)), "upsample", *DIFFUSION)
-OTHERS = ("betas", "time_scale", "options", "linear")  # fields of converted models
+OTHERS = ("betas", "time_scale", "options", "linear", "unet", "clip")  # fields of converted models
+WORDED = ("context", "pooled", "tokenizer_digest", "encoder_digest")  # fields that follow from captions
 
 
 def as_begun(config: TrainImage) -> tuple[TrainImage, JsonObject | None]:
@@ -37,12 +44,102 @@ def as_begun(config: TrainImage) -> tuple[TrainImage, JsonObject | None]:
     return changed(config, **known | {"start_from": config.start_from or before.get("start_from")}), before
 
 
-def taken_over(config: TrainImage, described: JsonObject, before: JsonObject | None) -> JsonObject:
+def started(config: TrainImage, before: JsonObject | None) -> Opened | None:
+    """The model whose weights a training begins with; of a resumed run the run itself, since the other need
+    not exist any more. None: random weights.
+
+    Raises:
+        UnveilError: no such model, or adapters, which are no whole model.
+    """
+    if not config.start_from:
+        return None
+    if before is not None:
+        return Opened(config.run.folder, before)
+    opened = open_image(config.start_from)
+    if opened.tuned is not None:
+        raise UnveilError(
+            f"{config.start_from} holds what was trained on {opened.tuned.config['base']} alone; start from "
+            "that model"
+        )
+    if opened.foreign:
+        raise UnveilError(
+            f"{config.start_from} has the layout of Stable Diffusion; make a run of it first: unveil weights "
+            f"convert {config.start_from} OUT"
+        )
+    return opened
+
+
+def start_latents(config: TrainImage, start: Opened | None) -> tuple[Latents | None, dict[str, object]]:
+    """The latent space of a training, and the fields of config.json that describe it, as `new_latents`: that
+    of the model it starts from, if that has one.
+
+    Raises:
+        UnveilError: as `new_latents`, or `latent` names another autoencoder.
+    """
+    run, device = config.run.folder, config.run.device
+    if start is None or "autoencoder" not in start.config:
+        return new_latents(config.latent, run, config.run.resume, device)
+    if config.latent:
+        latents, coded = new_latents(config.latent, run, config.run.resume, device)
+        if coded["autoencoder"] != start.config["autoencoder"]:
+            raise UnveilError(
+                f"{config.start_from} was trained on the codes of another autoencoder than {config.latent}; "
+                "leave `latent` out"
+            )
+        return latents, coded
+    latents = latents_of_run(start.config, start.folder, device)
+    assert latents is not None
+    described = write_latents(latents, run, keep=True)
+    return latents_of_run({"autoencoder": described}, run, device), {"autoencoder": described}
+
+
+def start_text(
+    config: TrainImage, captions: Sequence[str] | None, start: Opened | None
+) -> tuple[TextConditioning | None, dict[str, object]]:
+    """The text side of a training, and the fields of config.json that describe it, as `new_text`: that of the
+    model it starts from, with its vocabulary.
+
+    Args:
+        captions: of the images.
+    Raises:
+        UnveilError: captions for a model without, or none for a model that reads them.
+        ValueError: a flag that asks for another encoder.
+    """
+    flags, run = config.text, config.run.folder
+    if start is None:
+        return new_text(flags, captions, run, config.run.resume)
+    if bool(start.config.get("captions")) != bool(flags.captions):
+        reads = "reads prompts; give" if start.config.get("captions") else "reads no prompts; leave out"
+        raise UnveilError(f"{config.start_from} {reads} `captions`")
+    if not flags.captions:
+        return None, {"context": 0, "pooled": 0}
+    has = caption_flags(start.config)
+    for field in fields(CaptionFlags):
+        name, usual, value = field.name, field.default, getattr(flags, field.name)
+        if name != "captions" and value not in (usual, getattr(has, name)):
+            raise ValueError(
+                f"`{name}` {value}: the text encoder is that of {config.start_from}; leave `{name}` out"
+            )
+    text = text_of(start.config, start.folder)
+    places = [place / FILE for place in (start.folder, start.folder.parent) if (place / FILE).is_file()]
+    if start.folder != run and has.encoder in ("words", "clip"):
+        check_output(run / FILE)
+        run.mkdir(parents=True, exist_ok=True)
+        with replacing(run / FILE) as partial:
+            partial.write_bytes(places[0].read_bytes())
+    kept = {name: value for name, value in vars(has).items() if name != "captions"}
+    return text, kept | {name: start.config[name] for name in WORDED if name in start.config}
+
+
+def taken_over(
+    config: TrainImage, described: JsonObject, before: JsonObject | None, opened: Opened
+) -> JsonObject:
     """The description of a run that starts with the weights of `--start-from`: it takes over their network
     and diffusion.
 
     Args:
-        before: description of the run that is resumed, for which the other weights need not exist any more.
+        before: description of the run that is resumed.
+        opened: of `started`.
     Raises:
         UnveilError: no such weights, images of another size, or other classes.
         ValueError: a flag with another shape than the weights have.
@@ -50,8 +147,7 @@ def taken_over(config: TrainImage, described: JsonObject, before: JsonObject | N
     from unveil.runs.checkpoints import lasting_name
     from unveil.runs.training import as_json
 
-    start = str(config.start_from)
-    has = before or open_image(start).config
+    has, start = opened.config, str(config.start_from)
     kind = (described["channels"], described["size"])
     if (has["channels"], has["size"]) != kind:
         raise UnveilError(
@@ -73,6 +169,16 @@ def taken_over(config: TrainImage, described: JsonObject, before: JsonObject | N
             )
     own = {"start_from": lasting_name(start), "method": "", "null": has["null"]}
     return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
+
+
+def as_started(config: TrainImage, start: Opened | None) -> TrainImage:
+    """The config with the loss weights and the sides of the network of the model of text or of latents that
+    the training starts from, where no flag chooses others; `taken_over` compares the flags."""
+    has = {} if start is None else start.config
+    if not (has.get("captions") or "autoencoder" in has):
+        return config
+    gamma = config.min_snr if config.min_snr is not None else float(has.get("min_snr") or 0.0)
+    return changed(config, min_snr=gamma, stem=has["stem"], multiples=tuple(has["multiples"]))
 
 
 def load_start(model: ImageModel, start: str) -> None:

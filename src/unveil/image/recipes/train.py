@@ -28,10 +28,17 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.data.images import RandomImages
     from unveil.image.random_latents import RandomLatents
     from unveil.image.recipes.config import TrainImage, resolved
-    from unveil.image.recipes.latents import codes_of, new_latents
+    from unveil.image.recipes.latents import codes_of
     from unveil.image.recipes.previews import sampler
-    from unveil.image.recipes.prompts import new_text
-    from unveil.image.recipes.start import as_begun, load_start, taken_over
+    from unveil.image.recipes.start import (
+        as_begun,
+        as_started,
+        load_start,
+        start_latents,
+        start_text,
+        started,
+        taken_over,
+    )
     from unveil.image.training import image_batches, image_loss
     from unveil.process.importance import LossHistory
     from unveil.runs.device import enough_memory, find_device
@@ -43,15 +50,15 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
-    flags, (run, resume) = config, (config.run.folder, config.run.resume)
-    latents, coded = new_latents(config.latent, run, resume, config.run.device)
+    flags, run, start = config, config.run.folder, started(config, before)
+    latents, coded = start_latents(config, start)
     sample = images.pixels.shape[1:] if latents is None else latents.shape_of(*images.pixels.shape[1:])
-    config = resolved(config, *sample[:2])
+    config = resolved(as_started(config, start), *sample[:2])
     torch.manual_seed(config.run.seed)  # initial weights
-    text, worded = new_text(config.text, images.captions, run, resume)
+    text, worded = start_text(config, images.captions, start)
     described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded)
-    if config.start_from:
-        described = as_json(taken_over(flags, described, before))
+    if start is not None:
+        described = as_json(taken_over(flags, described, before, start))
     shape = shape_of(described)
     model = image_model(described, text, latents)
     if config.start_from and before is None:

@@ -18,16 +18,9 @@ from unveil.files.pickles import nothing
 from unveil.files.reading import reading
 from unveil.files.safetensors import header, read_metadata, read_tensors
 from unveil.files.torch_save import Form, read_torch
+from unveil.image.adapters import PARTS, Part
 from unveil.image.weights.description import state_dict
-from unveil.image.weights.lora_names import (
-    BaseLayers,
-    Part,
-    Piece,
-    kohya_table,
-    other_base,
-    resolve,
-    split_piece,
-)
+from unveil.image.weights.lora_names import BaseLayers, Piece, kohya_table, other_base, resolve, split_piece
 from unveil.network.lora import LowRank, fitted
 
 DIFFUSERS = "pytorch_lora_weights.safetensors"
@@ -38,7 +31,6 @@ BASES = {768: "Stable Diffusion 1.x", 1024: "Stable Diffusion 2.x", 2048: "Stabl
 """Bases by the width of the text that the U-Net attends to."""
 _VERSIONS = {"sd_v1": 768, "sd_v2": 1024, "sdxl": 2048}
 Layout = Literal["kohya", "diffusers", "peft"]
-PARTS: tuple[Part, ...] = ("unet", "text_encoder")
 
 
 @dataclass(frozen=True, eq=False)

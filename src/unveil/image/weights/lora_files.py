@@ -9,8 +9,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from unveil.files.atomic import MADE, output
-from unveil.image.weights.lora import DIFFUSERS, PARTS, LoraWeights
-from unveil.image.weights.lora_names import KOHYA, Part
+from unveil.image.adapters import PARTS, Part
+from unveil.image.weights.lora import DIFFUSERS, LoraWeights
+from unveil.image.weights.lora_names import KOHYA
 from unveil.network.lora import LowRank
 
 VERSIONS = {768: "sd_v1", 1024: "sd_v2"}

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Part = Literal["unet", "text_encoder"]
+from unveil.image.adapters import Part
+
 Piece = Literal["down", "up", "alpha"]
 TEXT_MODEL = "text_model."
 KOHYA: dict[Part, str] = {"unet": "lora_unet_", "text_encoder": "lora_te_"}

@@ -85,6 +85,28 @@ def write_word(file: Path, word: LearnedWord) -> None:
         partial.write_bytes(save({word.token: vectors}, {"format": "pt", "unveil": MADE}))
 
 
+def write_automatic(file: Path, word: LearnedWord, step: int = 0) -> None:
+    """Write AUTOMATIC1111's form, a pickle of plain numbers and tensors; the name of the file is the word.
+
+    Args:
+        step: number of steps of its training.
+    Raises:
+        UnveilError: the file cannot be written, or another program made it.
+    """
+    vectors = word.vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
+    tree = {
+        "string_to_token": {"*": 265},
+        "string_to_param": {"*": vectors},
+        "name": word.token,
+        "step": step,
+        "sd_checkpoint": None,
+        "sd_checkpoint_name": None,
+        "unveil": MADE,
+    }
+    with output(file) as partial:
+        torch.save(tree, partial)
+
+
 def extended(table: Tensor, words: Sequence[LearnedWord]) -> ExtendedTable:
     """Append the vectors of words to a table of token embeddings.
 

@@ -1,0 +1,1 @@
+"""`unveil train inversion`: learned words of image models, textual inversion."""

@@ -1,0 +1,1 @@
+"""`unveil train lora`: adapters of image models, DreamBooth."""
