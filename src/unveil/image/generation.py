@@ -39,9 +39,10 @@ class Given:
         cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
             `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
+        level: (N,) noise levels of `low`, for models that know these; None: it has no noise.
         prompts: N texts, for a model of captions.
         beside: (N, K, S, S) map that a model with `concat` K sees: of inpainting, the mask (1: generate) and
-            the masked image.
+            the masked image; of semantic maps, their channels (`ImageModel.mapped`).
     """
 
     classifier: ImageClassifier | None = None
@@ -52,6 +53,7 @@ class Given:
     low: Tensor | None = None
     prompts: Sequence[str] | None = None
     beside: Tensor | None = None
+    level: Tensor | None = None
 
 
 NOTHING = Given()
@@ -101,7 +103,7 @@ def generate(
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
     _check(model, labels, count, settings, given)
-    _check_tensors(given, count, shape, model.shape.upsample, model.shape.concat)
+    _check_tensors(given, count, shape, model)
     if noise is not None and (
         tuple(noise.shape) != (count, *shape)
         or not noise.is_floating_point()
@@ -193,14 +195,14 @@ def _guided(
     """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
-    low = None if given.low is None else given.low[some]
-    cond = _with_map(model.condition(own, rows, low), given, some, model.device)
+    low, level = (None if part is None else part[some] for part in (given.low, given.level))
+    cond = _with_map(model.condition(own, rows, low, level=level), given, some, model.device)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     null, text = cond, None
     if settings.scale != 1.0:
         negative, text = _negative(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
-        null = _with_map(model.condition(away, rows, low), given, some, model.device)
+        null = _with_map(model.condition(away, rows, low, level=level), given, some, model.device)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )
@@ -285,20 +287,19 @@ def _check(
             raise ValueError("`classifier` guides towards a class; give `label`")
 
 
-def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int) -> None:
+def _check_tensors(given: Given, count: int, image: tuple[int, int, int], model: ImageModel) -> None:
     """Refuse tensors that do not fit these images.
 
-    Args:
-        concat: channels of the map that the model sees.
     Raises:
         ValueError: one of them, what was got and what is needed.
     """
-    channels, height, width = image
+    height, width = image[1:]
+    concat = 0 if model.shape.upsample > 1 else model.shape.concat  # the map that the model sees
     wanted = {
         "begin": image,
         "value": image,
         "known": (1, height, width),
-        "low": (channels, height // upsample, width // upsample),
+        "low": model.low,
         "beside": (concat, height, width),
     }
     for name, shape in wanted.items():
@@ -317,6 +318,8 @@ def _check_tensors(given: Given, count: int, image: tuple[int, int, int], upsamp
             if concat
             else "this model sees no map beside the image; leave `given.beside` out"
         )
+    if given.level is not None and (given.low is None or tuple(given.level.shape) != (count,)):
+        raise ValueError(f"given.level must be the noise levels of given.low, of shape {(count,)}")
     if (given.known is None) != (given.value is None):
         raise ValueError("given.known and given.value belong together; give both or neither")
 

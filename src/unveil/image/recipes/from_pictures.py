@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from unveil.image.settings import ImageSettings
     from unveil.sampling.noise import Noise
 
-INPAINTING = 5  # channels that Stable Diffusion's inpainting models see: a mask, and a masked image's code
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
 
 
@@ -58,20 +57,21 @@ def prepare(
     import torch
     from torch.nn import functional as F
 
+    from unveil.image.concat import masked
+    from unveil.image.data.reading import Reading
     from unveil.image.evaluation.restoration import bicubic
     from unveil.image.generation import Given
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
+    from unveil.image.recipes.concat import check_beside, fills_in, maps_of, with_noise
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
     _check(config, enlarges)
-    if model.shape.concat and config.task != "inpaint":
-        raise ValueError(
-            "this model fills in parts of images: give `task=inpaint`, `given` and `mask`"
-            if model.shape.concat == INPAINTING
-            else "this model sees a map beside the image, such as depth: give it in Python, as `given.beside`"
-        )
+    check_beside(config, model.shape)
+    if config.map:
+        reading = Reading(side, config.fit, config.background)
+        return Prepared(Given(classifier, beside=maps_of(config.map, model, reading, count)))
     if not config.given:
         return Prepared(Given(classifier))
     factor = model.shape.upsample if enlarges else config.factor
@@ -81,14 +81,17 @@ def prepare(
     small = shrunk and not config.degrade
     inputs = _read(config, config.given, side // factor if small else side, colours, small)
     pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
-    x_0 = model.clean(pixels)
+    lowres = model.shape.beside == "lowres"  # pixels, also of a latent model
+    x_0 = model.normalized(pixels) if lowres else model.clean(pixels)
     if enlarges and not config.degrade:
-        return Prepared(Given(classifier, low=x_0), inputs=len(inputs))
+        low, level = with_noise(x_0, config, model.shape)
+        return Prepared(Given(classifier, low=low, level=level), inputs=len(inputs))
     if enlarges:
         low = model.reduced(x_0)
         assert low is not None
         others = {"bicubic": bicubic(pixels_of(low).numpy(), factor)}
-        return Prepared(Given(classifier, low=low), None, pixels.numpy(), others, len(inputs))
+        low, level = with_noise(low, config, model.shape)
+        return Prepared(Given(classifier, low=low, level=level), None, pixels.numpy(), others, len(inputs))
     if config.restore and model.latent is not None:
         raise ValueError("`restore` needs a model of pixels, and this model is of latents")
     if config.restore:
@@ -96,8 +99,8 @@ def prepare(
         return ready._replace(inputs=len(inputs))
     if config.task == "img2img":
         return Prepared(Given(classifier, begin=x_0))
-    if config.task == "inpaint" and model.shape.concat:
-        beside = _masked(model, pixels, _known(config, side))
+    if config.task == "inpaint" and fills_in(model.shape):
+        beside = masked(model.normalized(pixels), ~_known(config, side), model.latent)
         return Prepared(Given(classifier, beside=beside), inputs=len(inputs))
     if config.task == "inpaint":
         known = _known(config, side)
@@ -215,7 +218,7 @@ def check_used(config: SampleImage | EvalImage) -> None:
         "noise": ("`restore`", bool(restore)),
         "blur": ("`restore=deblur`", restore == "deblur"),
         "factor": ("`restore=superres`", restore == "superres"),
-        "fit": ("`given`", given),
+        "fit": ("`given` or `map`", given or bool(values.get("map"))),
         "background": ("`given`", given),
         "classifier_scale": ("`classifier`", classifier),
         "classifier_form": ("`classifier`", classifier),
@@ -249,19 +252,6 @@ def _read(
             f"{str(error).split(';')[0]}: small images are enlarged; give `fit`, or `degrade` to shrink "
             "whole ones"
         ) from error
-
-
-def _masked(model: ImageModel, pixels: Tensor, known: Tensor) -> Tensor:
-    """What an inpainting model of Stable Diffusion sees: (n, 1 + Z, h, w), the mask, 1 where it generates
-    (nearest neighbour), and the code of the images, grey in the middle of the range there."""
-    import torch
-    from torch.nn import functional as F
-
-    assert model.latent is not None
-    known = known.to(model.device)
-    codes = model.latent.encode(model.normalized(pixels) * known)
-    mask = F.interpolate((~known).float(), codes.shape[2:])
-    return torch.cat([mask.expand(len(codes), -1, -1, -1), codes], dim=1)
 
 
 def _known(config: SampleImage, side: int) -> Tensor:

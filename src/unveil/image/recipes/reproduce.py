@@ -75,10 +75,10 @@ def digests(checkpoints: Sequence[Path], inputs: Sequence[Path]) -> str:
 
 
 def input_files(config: SampleImage) -> list[Path]:
-    """The files of --from, --mask and --lora."""
+    """The files of --from, --mask, --map and --lora."""
     from unveil.image.recipes.loras import named_loras
 
-    named = [Path(path) for path in (*config.given, *([config.mask] if config.mask else []))]
+    named = [Path(path) for path in (*config.given, *config.map, *([config.mask] if config.mask else []))]
     named += [path for path, _ in named_loras(config.lora, config.prompt)[0]]
     files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [file for file in files if file.is_file()]
