@@ -67,10 +67,11 @@ from unveil.image.likelihood import bits_per_dim
 from unveil.image.model import ImageModel
 from unveil.image.recipes.classifier.config import TrainClassifier
 from unveil.image.recipes.classifier.train import train_classifier
-from unveil.image.recipes.config import SampleImage, TrainImage, for_method
+from unveil.image.recipes.config import SampleImage
 from unveil.image.recipes.from_pictures import restoration
 from unveil.image.recipes.load import load_classifier, load_image, read_classifier_config, read_image_config
 from unveil.image.recipes.train import train_image
+from unveil.image.recipes.train_config import TrainImage, for_method
 from unveil.runs.checkpoints import find_checkpoint
 from unveil.runs.flags import changed
 from unveil.runs.machine import commit, machine

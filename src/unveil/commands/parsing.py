@@ -206,7 +206,8 @@ def as_flags(text: str, aliases: Mapping[str, str], known: Collection[str] = ())
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
         known: names of settings; other words in backquotes stay. () takes every name for a setting.
     """
-    named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from"}  # by `tyro.conf.arg`
+    named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from", "--beside": "--concat"}
+    # which are the names of `tyro.conf.arg`
     called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(match: re.Match[str]) -> str:

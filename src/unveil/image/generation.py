@@ -76,8 +76,8 @@ def generate(
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
     check_followed(model, labels, count, settings, given)
-    check_tensors(given, count, shape, model.shape.upsample, model.shape.concat)
-    check_level(given.level, count, model.levels)
+    check_tensors(given, count, shape, model)
+    check_level(given, count, model.levels)
     if noise is not None and (
         tuple(noise.shape) != (count, *shape)
         or not noise.is_floating_point()
@@ -171,14 +171,14 @@ def _guided(
     """The belief with all guidance of the settings, and the solver for it."""
     schedule, log_h = model.denoiser.schedule, None
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
-    low = None if given.low is None else given.low[some]
-    cond = _with_map(model.condition(own, rows, low), given, some, model.device)
+    low, level = (None if part is None else part[some] for part in (given.low, given.level))
+    cond = _with_map(model.condition(own, rows, low, level=level), given, some, model.device)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     null, text = cond, None
     if settings.scale != 1.0:
         negative, text = negative_of(model, settings)
         away = None if negative < 0 else torch.full((rows,), negative, device="cpu")
-        null = _with_map(model.condition(away, rows, low), given, some, model.device)
+        null = _with_map(model.condition(away, rows, low, level=level), given, some, model.device)
         denoise = cfg(
             denoiser, Branch(cond), Branch(null), settings.scale, settings.interval, settings.rescale
         )

@@ -59,20 +59,19 @@ def check_followed(
             raise ValueError("`classifier` guides towards a class; give `label`")
 
 
-def check_tensors(given: Given, count: int, image: tuple[int, int, int], upsample: int, concat: int) -> None:
+def check_tensors(given: Given, count: int, image: tuple[int, int, int], model: ImageModel) -> None:
     """Refuse tensors that do not fit these images.
 
-    Args:
-        concat: channels of the map that the model sees.
     Raises:
         ValueError: one of them, what was got and what is needed.
     """
-    channels, height, width = image
+    height, width = image[1:]
+    concat = 0 if model.shape.upsample > 1 else model.shape.concat  # the map that the model sees
     wanted = {
         "begin": image,
         "value": image,
         "known": (1, height, width),
-        "low": (channels, height // upsample, width // upsample),
+        "low": model.low,
         "beside": (concat, height, width),
     }
     for name, shape in wanted.items():
@@ -95,12 +94,17 @@ def check_tensors(given: Given, count: int, image: tuple[int, int, int], upsampl
         raise ValueError("given.known and given.value belong together; give both or neither")
 
 
-def check_level(level: Tensor | None, count: int, levels: int) -> None:
+def check_level(given: Given, count: int, levels: int) -> None:
     """Refuse noise levels for a model that reads none, and the other way round.
 
     Args:
-        levels: the number of noise levels that the model knows.
+        levels: the number of noise levels of `given.beside` that the model reads as labels.
     """
+    level = given.level
+    if given.low is not None:  # whose levels `ImageModel.beside` checks
+        if level is not None and tuple(level.shape) != (count,):
+            raise ValueError(f"given.level must be the noise levels of given.low, of shape {(count,)}")
+        return
     if levels == 0:
         if level is not None:
             raise ValueError("this model reads no noise level of a map; leave `given.level` out")

@@ -24,8 +24,10 @@ class Given:
         low: (N, C, s, s) low-resolution images for an upsampler.
         prompts: N texts, for a model of captions.
         beside: (N, K, S, S) map that a model with `concat` K sees: of inpainting, the mask (1: generate) and
-            the masked image; depth; or, of Stable Diffusion's upscaler, the noised small image.
-        level: (N,) int64, how noisy `beside` is, for such an upscaler.
+            the masked image; depth; of semantic maps, their channels (`ImageModel.mapped`); or, of Stable
+            Diffusion's upscaler, the noised small image.
+        level: (N,) int64, how noisy `low` or the small image of `beside` is, for models that know this; None:
+            `low` has no noise.
         last: number of steps that `begin` goes through, the last ones of the settings'; 0: `strength` says
             how many.
         earlier: steps of a first pass, for prompts that change: their steps count on from these, and their

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unveil.image.concat import Beside, enlarged, masked, noised, one_hot
 from unveil.image.latent import Latents
+from unveil.image.networks.dit import DiT, DiTShape
 from unveil.image.networks.unet2d import UNet2d, UNet2dShape
 from unveil.image.shape import TABLES, ImageShape
 from unveil.image.text_conditioning import TextConditioning, with_text
@@ -25,7 +27,7 @@ class ImageModel(nn.Module):
     """Denoiser of images (B, C, S, S): pixels in -1 .. 1, which represent 0 .. 255, or latent codes.
 
     Args:
-        network: replaces the `UNet2d` that the shape describes; it has as many rows of labels.
+        network: replaces the `UNet2d` or `DiT` that the shape describes; it has as many rows of labels.
         text: reads prompts, for a shape with `context`.
         latent: the latent space of the images; its weights are no part of the model's. None: pixels.
     Raises:
@@ -174,20 +176,22 @@ class ImageModel(nn.Module):
         count: int,
         low: Tensor | None = None,
         prompts: Sequence[str] | None = None,
+        level: Tensor | None = None,
     ) -> Condition | None:
         """The condition of the network: classes (B,) or no class, low-resolution images, and prompts; None
         for an unconditional model.
 
         Args:
-            low: (B, C, S / upsample, S / upsample) in -1 .. 1, which an upsampler sees enlarged (bilinear).
+            low: (B, C, s, s) in -1 .. 1, of the shape `low`, which an upsampler sees enlarged.
             prompts: B texts; None: the empty prompt, which is the null condition of a model of text.
+            level: (B,), noise levels of `low`; None: it has no noise.
         Raises:
             ValueError: classes or prompts that the model was not trained with, or no class for a model that
                 is only conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
             raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
-        return self.beside(self.worded(self._class(labels, count), count, prompts), low)
+        return self.beside(self.worded(self._class(labels, count), count, prompts), low, level)
 
     def worded(
         self, cond: Condition | None, count: int, prompts: Sequence[str] | None = None
@@ -205,10 +209,21 @@ class ImageModel(nn.Module):
             raise ValueError(f"{count} images need as many prompts, got {len(prompts)}")
         return with_text(cond, self.text([""] * count if prompts is None else prompts, self.device))
 
-    def beside(self, cond: Condition | None, low: Tensor | None) -> Condition | None:
+    @property
+    def low(self) -> tuple[int, int, int]:
+        """The shape (C, s, s) of the low-resolution images of an upsampler."""
+        lowres = self.shape.beside == "lowres"  # else of the codes of a latent space
+        channels, side, _ = self.picture if lowres else (self.shape.channels, self.shape.size, 0)
+        return channels, side // self.shape.upsample, side // self.shape.upsample
+
+    def beside(
+        self, cond: Condition | None, low: Tensor | None, level: Tensor | None = None
+    ) -> Condition | None:
         """The condition with low-resolution images (B, C, s, s), enlarged to S x S (bilinear), for an
         upsampler.
 
+        Args:
+            level: (B,), their noise levels, of a model that knows these; None: no noise.
         Raises:
             ValueError: an upsampler without them or with another shape, or another model with them.
         """
@@ -216,16 +231,41 @@ class ImageModel(nn.Module):
             if low is not None:
                 raise ValueError("this model is no upsampler (`upsample`)")
             return cond
-        side = self.shape.size // self.shape.upsample
-        if low is None or low.shape[1:] != (self.shape.channels, side, side):
+        if low is None or low.shape[1:] != self.low:
+            channels, side, _ = self.low
             got = "none" if low is None else tuple(low.shape[1:])
             raise ValueError(
-                f"this model enlarges images of {self.shape.channels} x {side} x {side} (`given`), got {got}"
+                f"this model enlarges images of {channels} x {side} x {side} (`given`), got {got}"
             )
-        large = F.interpolate(
-            low.to(self.device), size=(self.shape.size,) * 2, mode="bilinear", align_corners=False
+        concat = enlarged(low.to(self.device), self.shape.size)
+        levels = torch.zeros(len(low), device="cpu") if level is None else level
+        known = self.shape.noise_levels if self.shape.beside == "lowres" else 0
+        if bool((levels > known).any()):
+            raise ValueError(
+                f"`noise_level` {int(levels.max())}: this model knows {f'0 .. {known}' if known else 'none'}"
+            )
+        concat_level = levels.to(self.device, torch.float32) if known else None
+        return replace(cond or Condition(), concat=concat, concat_level=concat_level)
+
+    def seeing(self, cond: Condition | None, beside: Beside) -> Condition | None:
+        """The condition with what a batch of the training sees beside the images."""
+        if self.shape.beside == "inpaint":
+            assert beside.pictures is not None and beside.hole is not None
+            channels = masked(self.normalized(beside.pictures), beside.hole, self.latent)
+            return replace(cond or Condition(), concat=channels)
+        if self.shape.beside == "map":
+            assert beside.labels is not None
+            return replace(cond or Condition(), concat=self.mapped(beside.labels))
+        assert beside.pictures is not None and beside.level is not None and beside.noise is not None
+        low = self.reduced(self.normalized(beside.pictures))
+        assert low is not None
+        return self.beside(cond, noised(low, beside.level, beside.noise), beside.level)
+
+    def mapped(self, labels: Tensor) -> Tensor:
+        """The channels of semantic maps (B, H, W) of the pictures' size, for a model of them."""
+        return one_hot(
+            labels.to(self.device), self.shape.concat, 1 if self.latent is None else self.latent.factor
         )
-        return replace(cond or Condition(), concat=large)
 
     def reduced(self, x_0: Tensor) -> Tensor | None:
         """Low-resolution images: means over squares of (B, C, S, S); None if the model is no upsampler."""
@@ -301,13 +341,30 @@ def pixels_of(x: Tensor) -> Tensor:
     return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
 
 
-def image_network(shape: ImageShape, **options: object) -> UNet2d:
+def image_network(shape: ImageShape, **options: object) -> UNet2d | DiT:
     """The untrained network of a shape. The last row of the label embedding is that of the unconditional
     model.
 
     Args:
         options: fields of `UNet2dShape` in which U-Nets of other releases differ.
     """
+    concat = shape.channels if shape.upsample > 1 and not shape.beside else shape.concat
+    level = shape.beside == "lowres" and shape.noise_levels > 0
+    if shape.trunk == "dit":
+        transformer = DiTShape(
+            shape.channels,
+            shape.stem,
+            shape.width,
+            shape.depth,
+            shape.heads,
+            labels=shape.classes + 1 if shape.classes else 0,
+            learned_variance=shape.learned_variance,
+            concat=concat,
+            context=shape.context,
+            vector=shape.pooled,
+            level=level,
+        )
+        return DiT(replace(transformer, **options))
     network = UNet2dShape(
         shape.channels,
         shape.width,
@@ -322,9 +379,10 @@ def image_network(shape: ImageShape, **options: object) -> UNet2d:
         learned_variance=shape.learned_variance,
         stem=shape.stem,
         groups=shape.groups,
-        concat=shape.channels if shape.upsample > 1 else shape.concat,
+        concat=concat,
         context=shape.context,
         vector=shape.pooled,
+        level=level,
     )
     return UNet2d(replace(network, **options))
 

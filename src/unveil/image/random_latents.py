@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unveil.image.cached_latents import CachedLatents
-from unveil.image.data.images import RandomImages
+from unveil.image.data.images import Drawn, RandomImages
 
 
 class RandomLatents:
@@ -18,14 +18,19 @@ class RandomLatents:
     def __init__(self, codes: CachedLatents, images: RandomImages) -> None:
         self.codes, self.sided = codes, images.sided
         self.pixels, self.labels, self.captions = images.pixels, images.labels, images.captions
+        self.maps = images.maps
 
     def draw_rows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw codes (count, Z, h, w), and the rows (count,) of the images that they are of."""
+        return self.drawn(count, generator)[:2]
+
+    def drawn(self, count: int, generator: torch.Generator) -> Drawn:
+        """Draw a batch."""
         images = torch.randint(len(self.codes), (count,), generator=generator, device="cpu")
-        rows = images
+        rows, mirrored = images, None
         if self.codes.mirrored:
             mirrored = torch.rand(count, generator=generator, device="cpu") < 0.5
             if self.sided is not None:
                 mirrored &= ~self.sided[images]
             rows = images + len(self.codes) * mirrored
-        return self.codes.codes(rows, generator), images
+        return Drawn(self.codes.codes(rows, generator), images, mirrored)

@@ -36,6 +36,14 @@ class ImageShape:
         context: width of the text tokens that the network attends to; 0: no text.
         pooled: width of the pooled text, which joins the time embedding; 0: none.
         concat: channels of a map that the network sees beside the image: a mask and a masked image, depth ...
+        beside: what these channels are, as in `unveil.image.concat`: those of inpainting, of a low-resolution
+            image (at 1 / upsample of the picture's size) or of a semantic map of `concat` labels; "" for
+            maps of other programs.
+        noise_levels: largest noise level of low-resolution images (`beside` lowres); 0: they have no noise.
+        trunk: the U-Net, or the transformer `DiT`, whose patches have `stem` x `stem` pixels; of the fields
+            from `multiples` to `big_gan` and of `dropout` it has none.
+        depth: number of blocks of the transformer.
+        heads: number of its attention heads.
     Raises:
         ValueError: a value of another type or out of range, or values that exclude each other.
     """
@@ -65,6 +73,11 @@ class ImageShape:
     context: Annotated[int, Bounds(0, 99_999)] = 0
     pooled: Annotated[int, Bounds(0, 99_999)] = 0
     concat: Annotated[int, Bounds(0, 99_999)] = 0
+    beside: Literal["", "inpaint", "lowres", "map"] = ""
+    noise_levels: Annotated[int, Bounds(0, 1000)] = 0
+    trunk: Literal["unet", "dit"] = "unet"
+    depth: Annotated[int, Bounds(1, 1000)] = 8
+    heads: Annotated[int, Bounds(1, 1000)] = 4
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -91,13 +104,32 @@ class ImageShape:
                 f"flow matching begins where alpha is 0, where {self.predicts} says nothing about the image; "
                 "predict flow, v or x0"
             )
-        if self.size % self.upsample:
+        if self.beside and not self.concat:
+            raise ValueError(f"a model that sees {self.beside} beside the image needs its channels, `concat`")
+        if self.beside == "lowres" and self.upsample == 1:
+            raise ValueError(
+                "`beside=lowres` needs `upsample` above 1, the factor of the low-resolution image"
+            )
+        if self.size % self.upsample and self.beside != "lowres":
             raise ValueError(f"`upsample` {self.upsample} does not divide a size of {self.size} pixels")
+        if self.trunk == "dit":
+            self._check_transformer()
+            return
         if self.attention and not self.levels:
             raise ValueError(
                 f"`attention` {' '.join(map(str, self.attention))}: no level has such a side; the levels "
                 f"have {', '.join(map(str, self.sides))}: choose of these"
             )
+
+    def _check_transformer(self) -> None:
+        if self.width % 4 or self.width % self.heads:
+            raise ValueError(f"`width` {self.width} must be a multiple of 4 and of `heads` {self.heads}")
+        if self.size % self.stem:
+            raise ValueError(
+                f"`stem` {self.stem}, the side of a patch, does not divide a side of {self.size}"
+            )
+        if self.dropout:
+            raise ValueError("`dropout` is for `trunk=unet`; the transformer has none")
 
     @property
     def sides(self) -> tuple[int, ...]:

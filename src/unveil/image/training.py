@@ -6,7 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unveil.image.data.images import RandomImages
+from unveil.image.concat import Beside
+from unveil.image.data.images import Drawn, RandomImages
+from unveil.image.data.masks import random_masks
 from unveil.image.model import TABLES, ImageModel, ImageShape, image_schedule
 from unveil.image.networks.unet2d import UNet2d
 from unveil.image.random_latents import RandomLatents
@@ -31,6 +33,7 @@ class ImageBatch(NamedTuple):
         seed: seed of the network's dropout.
         weights: (B,) weights of the losses; None: all equal.
         prompts: B captions, "" where they are dropped; None for a model without text.
+        beside: what the model sees beside the images, for a shape with `beside`.
     """
 
     pixels: Tensor
@@ -41,6 +44,7 @@ class ImageBatch(NamedTuple):
     seed: int
     weights: Tensor | None = None
     prompts: tuple[str, ...] | None = None
+    beside: Beside | None = None
 
 
 def image_batches(
@@ -70,7 +74,8 @@ def image_batches(
         return normal.sigmoid() if shape.schedule == "flow" else schedule.time(-2.0 * (1.2 * normal - 1.2))
 
     def draw(generator: torch.Generator) -> ImageBatch:
-        pixels, rows = images.draw_rows(size, generator)
+        drawn = images.drawn(size, generator)
+        pixels, rows = drawn.x, drawn.rows
         dropped = torch.rand(size, generator=generator, device="cpu") < label_drop
         noise = torch.randn(pixels.shape, generator=generator, device="cpu")
         seed = int(torch.randint(2**31, (), generator=generator, device="cpu"))
@@ -84,9 +89,25 @@ def image_batches(
         if shape.context and images.captions is not None:
             each = zip(images.captions(rows, generator), dropped.tolist(), strict=True)
             prompts = tuple("" if empty else text for text, empty in each)
-        return ImageBatch(pixels, classes, dropped, t, noise, seed, weights, prompts)
+        beside = seen_beside(images, drawn, shape, generator) if shape.beside else None
+        return ImageBatch(pixels, classes, dropped, t, noise, seed, weights, prompts, beside)
 
     return draw
+
+
+def seen_beside(images: RandomData, drawn: Drawn, shape: ImageShape, generator: torch.Generator) -> Beside:
+    """What a model with `beside` sees of a batch of images: random masks (see `random_masks`), noise of a
+    level that is uniform in 0 .. `noise_levels`, or the images' semantic maps."""
+    if shape.beside == "map":
+        assert images.maps is not None
+        return Beside(labels=drawn.of(images.maps))
+    pictures = drawn.of(images.pixels)
+    count, colours, height, width = pictures.shape
+    if shape.beside == "inpaint":
+        return Beside(pictures, random_masks(count, height, width, generator))
+    level = torch.randint(shape.noise_levels + 1, (count,), generator=generator, device="cpu")
+    small = (count, colours, height // shape.upsample, width // shape.upsample)
+    return Beside(pictures, level=level, noise=torch.randn(small, generator=generator, device="cpu"))
 
 
 def image_loss(
@@ -118,7 +139,11 @@ def image_loss(
     if shape.classes:
         assert batch.labels is not None
         classes = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
-    cond = model.beside(model.worded(classes, len(x_0), batch.prompts), model.reduced(x_0))
+    cond = model.worded(classes, len(x_0), batch.prompts)
+    if batch.beside is None:
+        cond = model.beside(cond, model.reduced(x_0))
+    else:
+        cond = model.seeing(cond, batch.beside)
     weight = min_snr(denoiser.schedule, denoiser.parameterization, gamma) if gamma else None
     steps = shape.diffusion_steps
     before = ((batch.t * steps).round() - 1.0) / steps

@@ -11,7 +11,7 @@ import torch
 
 from unveil.cli import main
 from unveil.files.safetensors import read_tensors
-from unveil.image.recipes.config import TRAIN_PRESETS, TrainImage, for_method, resolved
+from unveil.image.recipes.train_config import TRAIN_PRESETS, TrainImage, for_method, resolved
 from unveil.loading import load
 from unveil.runs.flags import changed, flat
 

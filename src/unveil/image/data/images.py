@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ class ImageSet:
         stored_captions: texts that came with an array, from which `read_captions` may choose, or None.
         drawings: descriptions from which a `CaptionSampler` draws captions, or None.
         files: the file of each image, or None.
+        maps: (N, H, W) labels of a semantic map of each image, as `read_maps` found them, or None.
     """
 
     pixels: UInt8[np.ndarray, "N C H W"]
@@ -49,6 +51,7 @@ class ImageSet:
     stored_captions: tuple[str, ...] | None = None
     drawings: tuple[Drawing, ...] | None = None
     files: tuple[Path, ...] | None = None
+    maps: UInt8[np.ndarray, "N H W"] | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -61,7 +64,7 @@ class ImageSet:
         """Other pixels, with all else that belongs to some rows, by index or by mask."""
         indices = np.arange(len(self))[rows].tolist()
         picked: dict[str, object] = {}
-        for name in ("labels", "groups"):
+        for name in ("labels", "groups", "maps"):
             part = getattr(self, name)
             picked[name] = None if part is None else part[rows]
         for name in ("captions", "stored_captions", "drawings", "files"):
@@ -165,10 +168,31 @@ def alike(images: ImageSet, train: ImageSet) -> ImageSet:
     return replace(images, labels=numbers[images.labels], names=train.names)
 
 
+class Drawn(NamedTuple):
+    """A random batch.
+
+    Args:
+        x: (B, C, S, S) uint8 pixels, or (B, Z, h, w) codes of a latent space.
+        rows: (B,) numbers of the images.
+        mirrored: (B,) bool, images that are mirrored from left to right; None: none.
+    """
+
+    x: Tensor
+    rows: Tensor
+    mirrored: Tensor | None = None
+
+    def of(self, parts: Tensor) -> Tensor:
+        """What belongs to these images, of (N, ..., W) for all images, mirrored as they are."""
+        chosen = parts[self.rows.to(parts.device)]
+        if self.mirrored is None:
+            return chosen
+        return torch.where(self.mirrored.reshape(-1, *[1] * (chosen.ndim - 1)), chosen.flip(-1), chosen)
+
+
 class RandomImages:
     """Random batches of images, uint8 on the CPU.
 
-    `captions(rows, generator)`, if the images have captions, gives those of the rows of `draw_rows`.
+    `captions(rows, generator)`, if the images have captions, gives those of the rows of a batch.
 
     Args:
         flip: mirror each with probability 1/2, left to right; not those whose captions say left or right.
@@ -184,6 +208,7 @@ class RandomImages:
         self.pixels = torch.from_numpy(images.pixels if whole else np.array(images.pixels, order="C"))
         self.labels = None if images.labels is None else torch.from_numpy(images.labels.astype(np.int64))
         self.flip = flip
+        self.maps = None if images.maps is None else torch.from_numpy(np.array(images.maps, order="C"))
         self.captions: Captions | None = None
         self.sided = None
         if images.captions is not None:
@@ -197,11 +222,15 @@ class RandomImages:
 
     def draw_rows(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw pixels (count, C, S, S), and the rows (count,) that they are."""
+        return self.drawn(count, generator)[:2]
+
+    def drawn(self, count: int, generator: torch.Generator) -> Drawn:
+        """Draw a batch."""
         rows = torch.randint(len(self.pixels), (count,), generator=generator, device="cpu")
-        pixels = self.pixels[rows]
+        pixels, mirrored = self.pixels[rows], None
         if self.flip:
             mirrored = torch.rand(count, generator=generator, device="cpu") < 0.5
             if self.sided is not None:
                 mirrored &= ~self.sided[rows]
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-        return pixels, rows
+        return Drawn(pixels, rows, mirrored)

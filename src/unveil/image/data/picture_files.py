@@ -127,9 +127,11 @@ def _opaque(image: Image, reading: Reading, file: Path) -> Image:
     return Images.alpha_composite(Images.new("RGBA", clear.size, reading.background), clear).convert("RGB")
 
 
-def fitted(image: Image, reading: Reading, what: str) -> Image:
+def fitted(image: Image, reading: Reading, what: str, labels: bool = False) -> Image:
     """The image cropped or resized to the side of the settings.
 
+    Args:
+        labels: its numbers are labels, which are not averaged: nearest neighbour.
     Raises:
         UnveilError: another size, with `fit="exact"`.
     """
@@ -145,5 +147,7 @@ def fitted(image: Image, reading: Reading, what: str) -> Image:
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
     box = (0, 0, width, height) if reading.fit == "resize" else (left, top, left + short, top + short)
+    if labels:
+        return image.resize((side, side), Resampling.NEAREST, box=box)
     whole = (box[2] - box[0]) % side == 0 == (box[3] - box[1]) % side
     return image.resize((side, side), Resampling.BOX if whole else Resampling.BICUBIC, box=box)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.image.networks.blocks2d import embedded, zero
-from unveil.image.networks.inputs2d import class_labels, concatenated, pooled_vector, text_tokens
+from unveil.image.networks.inputs2d import (
+    class_labels,
+    concatenated,
+    noise_levels,
+    pooled_vector,
+    text_tokens,
+)
 from unveil.image.networks.transformer2d import CrossAttention
 from unveil.network.condition import Condition
 from unveil.network.layers import ModulatedBlock, by_eights, mlp, sinusoids
@@ -38,6 +44,8 @@ class DiTShape:
         cross: how they are read. "joint": normed and mapped to W, they stand before the patches in the
             sequence, without position; "cross": every block is followed by cross-attention.
         vector: width of `cond.vector`, which a small network maps and adds to the time embedding; 0: none.
+        level: `cond.concat_level`, the noise level of `cond.concat`, has an embedding as that of the time,
+            which is added to it.
     """
 
     channels: int
@@ -52,6 +60,7 @@ class DiTShape:
     context: int = 0
     cross: Literal["joint", "cross"] = "joint"
     vector: int = 0
+    level: bool = False
 
 
 class DiT(nn.Module):
@@ -72,7 +81,8 @@ class DiT(nn.Module):
         width, patch = shape.width, shape.patch
         if width % 4 or width % shape.heads:
             raise ValueError(f"DiT: width {width} is not a multiple of 4 and of {shape.heads} heads")
-        self.time = nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
+        self.time = _time_embedding(width)
+        self.level = _time_embedding(width) if shape.level else None
         self.label = nn.Embedding(shape.labels, width) if shape.labels else None
         self.vector = mlp(shape.vector, width, width) if shape.vector else None
         self.enter = nn.Conv2d(shape.channels + shape.concat, width, patch, stride=patch)
@@ -99,7 +109,7 @@ class DiT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
         zero(self.enter)
         nn.init.xavier_uniform_(self.enter.weight.flatten(1))
-        for linear in self.time:
+        for linear in (*self.time, *(self.level or ())):
             if isinstance(linear, nn.Linear):
                 nn.init.normal_(linear.weight, std=0.02)
         if self.label is not None:
@@ -123,6 +133,9 @@ class DiT(nn.Module):
                 f"{tuple(x.shape)}"
             )
         c = embedded(self.time, time, TIME_WIDTH, cosine_first=True, inclusive=False)  # (B, W)
+        if self.level is not None:
+            level = noise_levels("DiT", len(x), cond).to(time)
+            c = c + embedded(self.level, level, TIME_WIDTH, cosine_first=True, inclusive=False)
         if self.label is not None:
             c = c + self.label(class_labels("DiT", len(x), it.labels, cond))
         if self.vector is not None:
@@ -144,6 +157,10 @@ class DiT(nn.Module):
         h = torch.addcmul(shift, F.layer_norm(h[:, -rows * columns :], (it.width,)), 1.0 + scale)
         h = self.leave(h).to(x.dtype).unflatten(1, (rows, columns)).unflatten(-1, (patch, patch, -1))
         return h.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (B, C, h, p, w, p) -> (B, C, H, W)
+
+
+def _time_embedding(width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:

@@ -39,6 +39,17 @@ def class_labels(name: str, batch: int, classes: int, cond: Condition | None) ->
     return cond.label
 
 
+def noise_levels(name: str, batch: int, cond: Condition | None) -> Tensor:
+    """`cond.concat_level` (B,).
+
+    Raises:
+        ValueError: it is missing, or of another shape.
+    """
+    if cond is None or cond.concat_level is None or cond.concat_level.shape != (batch,):
+        raise ValueError(f"{name}: the condition needs {batch} noise levels (concat_level), one per sample")
+    return cond.concat_level
+
+
 def pooled_vector(name: str, batch: int, width: int, cond: Condition | None) -> Tensor:
     """`cond.vector` (B, `width`).
 

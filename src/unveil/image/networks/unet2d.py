@@ -20,7 +20,13 @@ from unveil.image.networks.blocks2d import (
     time_embedding,
     zero,
 )
-from unveil.image.networks.inputs2d import class_labels, concatenated, pooled_vector, text_tokens
+from unveil.image.networks.inputs2d import (
+    class_labels,
+    concatenated,
+    noise_levels,
+    pooled_vector,
+    text_tokens,
+)
 from unveil.image.networks.transformer2d import SpatialTransformer2d
 from unveil.network.condition import Condition
 from unveil.network.layers import by_eights, mlp
@@ -67,6 +73,8 @@ class UNet2dShape:
             1 x 1 convolutions (Stable Diffusion 1).
         text_only: levels whose transformers attend to the text twice, and not to pixels (Stable Diffusion's
             x4 upscaler).
+        level: `cond.concat_level`, the noise level of `cond.concat`, has an embedding as that of the time,
+            which is added to it.
     """
 
     channels: int
@@ -97,13 +105,15 @@ class UNet2dShape:
     transformer_layers: int = 1
     linear_projection: bool = False
     text_only: tuple[int, ...] = ()
+    level: bool = False
 
 
 class UNet2d(nn.Module):
     """(x (B, C, H, W), time (B,), condition) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
 
     Of the condition it reads what its shape names: `label` (B,) if `labels`, `vector` (B, `vector`), `tokens`
-    (B, N, `context`) with `token_valid` (B, N), and `concat` (B, `concat`, H, W).
+    (B, N, `context`) with `token_valid` (B, N), `concat` (B, `concat`, H, W), and `concat_level` (B,) if
+    `level`.
 
     Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels
     sides are halved, odd ones to the larger half. The middle is residual block, attention, residual block.
@@ -182,6 +192,7 @@ class UNet2d(nn.Module):
         zero(self.leave)
         # after the others, so that their random numbers are those of a network without it
         self.vector = mlp(shape.vector, embedding, embedding) if shape.vector else None
+        self.level = time_embedding(self.time_width) if shape.level else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         channels, stem = self.shape.channels, self.shape.stem
@@ -191,7 +202,10 @@ class UNet2d(nn.Module):
                 f"{tuple(x.shape)}"
             )
         generator = self._generator()
-        embedding = self._embedded(time)
+        embedding = self._embedded(self.time, time)
+        if self.level is not None:
+            level = noise_levels("UNet2d", len(x), cond).to(time)
+            embedding = embedding + self._embedded(self.level, level)
         if self.label is not None:
             embedding = embedding + self.label(class_labels("UNet2d", len(x), self.shape.labels, cond))
         if self.vector is not None:
@@ -218,8 +232,8 @@ class UNet2d(nn.Module):
         h = self.leave(F.silu(self.norm(h))).to(x.dtype)  # the dtype of x, not autocast's
         return F.pixel_shuffle(h, stem) if stem > 1 else h
 
-    def _embedded(self, time: Tensor) -> Tensor:
-        return embedded(self.time, time, self.time_width, self.shape.cosine_first, self.shape.inclusive)
+    def _embedded(self, network: nn.Module, time: Tensor) -> Tensor:
+        return embedded(network, time, self.time_width, self.shape.cosine_first, self.shape.inclusive)
 
     def _generator(self) -> Generator:
         if not self.training or not self.shape.dropout:

@@ -17,6 +17,24 @@ EMOJI = {  # who drew what a model of emoji64.npz learned from
 }
 
 
+SEEN = {
+    "": "",
+    "inpaint": ", which fills in masked parts of images",
+    "lowres": ", which enlarges images with some noise",
+    "map": ", which draws semantic maps",
+}
+
+
+def _network(described: JsonObject) -> str:
+    """The network, in words."""
+    if described.get("trunk") == "dit":
+        return (
+            f"a diffusion transformer (DiT) of width {described['width']}, {described['depth']} blocks and "
+            f"{described['heads']} heads over patches of {described['stem']} x {described['stem']}"
+        )
+    return f"a U-Net of width {described['width']}"
+
+
 def drawn_by(data: str, styles: tuple[str, ...]) -> str:
     """The authors of the images of a data set, and their licence, for the data sets of the zoo."""
     if data == "fashion-mnist":
@@ -28,13 +46,14 @@ def drawn_by(data: str, styles: tuple[str, ...]) -> str:
 
 def image_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
-    from unveil.image.recipes.config import TRAIN_PRESETS, for_method, resolved
+    from unveil.image.recipes.train_config import TRAIN_PRESETS, for_method, for_trunk, resolved
 
     minutes, loss = spent(checkpoint)
+    trunk = str(described.get("trunk", "unet"))
     shape, preset = (described["channels"], described["size"]), TRAIN_PRESETS[described["preset"]]
     flags = flags_of(
         described | {"size": described["asked_size"]},
-        {preset.preset: resolved(for_method(preset, described["method"]), *shape)},
+        {preset.preset: resolved(for_method(for_trunk(preset, trunk), described["method"]), *shape)},
     )
     by_parts = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
     if described["method"] not in ("", resolved(preset, *shape).method) and not by_parts:
@@ -47,8 +66,8 @@ def image_card(name: str, checkpoint: Path, described: JsonObject, results: tupl
     lines = [
         f"# {name}",
         "",
-        f"A diffusion model of {described['size']} x {described['size']} images by {method}: a U-Net of "
-        f"width {described['width']}{classes}.",
+        f"A diffusion model of {described['size']} x {described['size']} images by {method}: "
+        f"{_network(described)}{classes}{SEEN[str(described.get('beside', ''))]}.",
         "",
         f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed "
         f"{described['seed']}`: {int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes "

@@ -77,6 +77,10 @@ def run_demo_image(config: DemoImage, progress: Callable[..., None]) -> str:
             "IMAGES"
         )
     columns = min(len(names), MOST) or 8
+    if model.shape.beside or model.shape.concat:
+        raise UnveilError(
+            f"{name} needs what it sees beside the image; see {command_name()} sample image --help"
+        )
     label = tuple(range(columns)) if names else ()
     scale = config.scale if model.shape.null else 1.0
     count, program = config.rows * columns, command_name()

@@ -204,8 +204,9 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, captions of training images, the classifier that guides, and for an
-    upsampler reduced held-out images.
+    """Classes as frequent as in the data, captions of training images, the classifier that guides, and what
+    the model sees beside the images, of held-out ones: reduced for an upsampler, masked, or their semantic
+    maps.
 
     Raises:
         UnveilError: a classifier that does not fit, or data without classes.
@@ -215,6 +216,7 @@ def _conditions(
 
     from unveil.errors import UnveilError
     from unveil.image.generation import Given
+    from unveil.image.recipes.concat import channels_of
     from unveil.image.recipes.load import load_classifier
 
     labels = None
@@ -233,16 +235,22 @@ def _conditions(
     if model.text is not None:
         assert train.captions is not None
         prompts = [train.captions[row] for row in rng.permutation(len(train))[: config.n]]
-    if model.shape.upsample == 1:
+    if model.shape.upsample == 1 and not model.shape.beside:
         return Conditions(labels, Given(classifier, prompts=prompts), None)
     if len(held) < config.n:
-        raise ValueError(f"`n` {config.n}: only {len(held)} held-out images to shrink and enlarge; lower `n`")
+        use = "shrink and enlarge" if model.shape.upsample > 1 else "condition on"
+        raise ValueError(f"`n` {config.n}: only {len(held)} held-out images to {use}; lower `n`")
     rows = rng.permutation(len(held))[: config.n]
     truth = held.pixels[rows]
-    low = model.reduced(model.normalized(torch.from_numpy(truth)))
     if model.shape.classes and held.labels is not None:
         labels = _classes(held.labels[rows])
-    return Conditions(labels, Given(classifier, low=low), truth)
+    if prompts is not None and held.captions is not None:
+        prompts = [held.captions[row] for row in rows]
+    if model.shape.upsample == 1:
+        beside = channels_of(model, held.chosen(rows), config.job.seed, config.batch_size)
+        return Conditions(labels, Given(classifier, prompts=prompts, beside=beside), None)
+    low = model.reduced(model.normalized(torch.from_numpy(truth)))
+    return Conditions(labels, Given(classifier, prompts=prompts, low=low), truth)
 
 
 def _bits(

@@ -38,21 +38,27 @@ def prepare(
     import numpy as np
     import torch
 
+    from unveil.image.data.reading import Reading
     from unveil.image.evaluation.restoration import bicubic
     from unveil.image.generation import Given
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
+    from unveil.image.recipes.concat import check_beside, maps_of, with_noise
     from unveil.image.recipes.outpainting import outpainted
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
     _check(config, enlarges, map_of(model) == "small picture")
     check_map(config, model)
+    check_beside(config, model.shape)
     if config.outpaint:
         ready = outpainted(config, model)
         return ready._replace(given=replace(ready.given, classifier=classifier))
     if map_of(model) == "small picture":
         return _upscaled(config, model)
+    if config.map:
+        reading = Reading(side, config.fit, config.background)
+        return Prepared(Given(classifier, beside=maps_of(config.map, model, reading, count)))
     beside = _depth(config, model)
     if not config.given:
         return Prepared(Given(classifier, beside=beside))
@@ -63,14 +69,17 @@ def prepare(
     small = shrunk and not config.degrade
     inputs = read_given(config, config.given, side // factor if small else side, colours, small)
     pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
-    x_0 = model.clean(pixels)
+    lowres = model.shape.beside == "lowres"  # pixels, also of a latent model
+    x_0 = model.normalized(pixels) if lowres else model.clean(pixels)
     if enlarges and not config.degrade:
-        return Prepared(Given(classifier, low=x_0), inputs=len(inputs))
+        low, level = with_noise(x_0, config, model.shape)
+        return Prepared(Given(classifier, low=low, level=level), inputs=len(inputs))
     if enlarges:
         low = model.reduced(x_0)
         assert low is not None
         others = {"bicubic": bicubic(pixels_of(low).numpy(), factor)}
-        return Prepared(Given(classifier, low=low), None, pixels.numpy(), others, len(inputs))
+        low, level = with_noise(low, config, model.shape)
+        return Prepared(Given(classifier, low=low, level=level), None, pixels.numpy(), others, len(inputs))
     if config.restore and model.latent is not None:
         raise ValueError("`restore` needs a model of pixels, and this model is of latents")
     if config.restore:
@@ -188,8 +197,7 @@ def _depth(config: SampleImage, model: ImageModel) -> Tensor | None:
 
 
 def check_map(config: SampleImage, model: ImageModel) -> None:
-    """Refuse settings that do not give a model of Stable Diffusion what it sees beside the latent, or give it
-    to another.
+    """Refuse settings that do not give a model what it sees beside the noisy image, or give it to another.
 
     Raises:
         ValueError: such settings, and what to give.
@@ -211,8 +219,12 @@ def check_map(config: SampleImage, model: ImageModel) -> None:
         raise ValueError("`depth` is for Stable Diffusion's models that see depth, and this is none")
     if kind == "small picture" and (config.task or config.outpaint or config.size or not config.given):
         raise ValueError("this model is an upscaler: give `given`, small images, without `task` or `size`")
-    if kind != "small picture" and config.noise_level != type(config).noise_level:
-        raise ValueError("`noise_level` is for Stable Diffusion's x4 upscaler, and this model is none")
+    noisy = kind == "small picture" or model.shape.beside == "lowres"
+    if not noisy and config.noise_level != type(config).noise_level:
+        raise ValueError(
+            "`noise_level` is for models that know the noise of small images (Stable Diffusion's x4 "
+            "upscaler, `concat=lowres`); leave it out"
+        )
 
 
 def _check(config: SampleImage, enlarges: bool, upscales: bool) -> None:
@@ -259,7 +271,7 @@ def check_used(config: SampleImage | EvalImage) -> None:
         "noise": ("`restore`", bool(restore)),
         "blur": ("`restore=deblur`", restore == "deblur"),
         "factor": ("`restore=superres`", restore == "superres"),
-        "fit": ("`given`", given),
+        "fit": ("`given` or `map`", given or bool(values.get("map"))),
         "background": ("`given`", given),
         "classifier_scale": ("`classifier`", classifier),
         "classifier_form": ("`classifier`", classifier),

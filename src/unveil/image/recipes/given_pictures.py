@@ -121,11 +121,12 @@ def filled_in(model: ImageModel, pixels: Tensor, known: Tensor) -> Given:
     """
     from torch.nn import functional as F
 
+    from unveil.image.concat import masked
     from unveil.image.generation import Given
-    from unveil.image.recipes.stable_diffusion_maps import hidden, map_of
+    from unveil.image.recipes.stable_diffusion_maps import map_of
 
     if map_of(model) == "inpainting":
-        return Given(beside=hidden(model, pixels, known))
+        return Given(beside=masked(model.normalized(pixels), ~known, model.latent))
     x_0 = model.clean(pixels)
     if (factor := pixels.shape[-1] // x_0.shape[-1]) > 1:  # a code is known if all its pixels are
         known = -F.max_pool2d(-known.float(), factor) > 0.5

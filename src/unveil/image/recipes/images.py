@@ -25,11 +25,13 @@ def images_of(config: JsonObject, source: str | None = None) -> tuple[ImageSet, 
         config: config.json of a run, whose classes keep their numbers.
         source: other data than those of the config.
     """
+    from contextlib import suppress
     from dataclasses import replace
 
     from unveil.errors import UnveilError
     from unveil.image.data.captions import read_captions
     from unveil.image.data.images import alike, as_numbered, split
+    from unveil.image.data.label_maps import read_maps
     from unveil.image.data.reading import Reading
     from unveil.image.data.source import has_test, read_images
 
@@ -38,9 +40,14 @@ def images_of(config: JsonObject, source: str | None = None) -> tuple[ImageSet, 
     images = as_numbered(read_images(data, reading, tuple(config["styles"])), config.get("names", ()))
     if config.get("captions"):
         images = read_captions(images, str(config["captions"]))
+    if config.get("beside") == "map":
+        images = read_maps(images, str(config["maps"]), data, reading)
     if not has_test(data):
         return split(images, config["hold_out"], in_place=True)
     test = read_images(data, reading, tuple(config["styles"]), test=True)
+    if config.get("beside") == "map":
+        with suppress(UnveilError):  # they are needed by an evaluation only
+            test = read_maps(test, str(config["maps"]), data, reading)
     try:
         return images, alike(test, images)
     except UnveilError:
@@ -78,19 +85,20 @@ def read_for(
 
 
 def of_images(
-    network: UNetFlags, usual: UNetFlags, images: ImageSet, sample: tuple[int, ...]
+    network: UNetFlags, usual: UNetFlags, images: ImageSet, sample: tuple[int, ...], trunk: str = "unet"
 ) -> dict[str, object]:
     """The fields of config.json that both trainings learn from their images.
 
     Args:
         usual: the network of the preset.
         sample: the shape (C, H, W) of what the network sees: of an image, or of its code.
+        trunk: the kind of network; only a U-Net has levels with attention.
     """
     channels, _, size = sample
     return {
         "size": size,
         "channels": channels,
-        "attention": attention_of(network, usual.attention, size),
+        "attention": attention_of(network, usual.attention, size) if trunk == "unet" else (),
         "images": len(images),
         "skipped": images.skipped,
     }

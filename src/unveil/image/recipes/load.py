@@ -35,7 +35,10 @@ CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}
 LONGEST_PART = 200  # characters of a folder's name
 # fields of a shape that the config.json of older versions lacks
-LATER = ("upsample", "betas", "time_scale", "context", "pooled", "concat")
+LATER = (
+    *("upsample", "betas", "time_scale", "context", "pooled", "concat"),
+    *("beside", "noise_levels", "trunk", "depth", "heads"),
+)
 
 
 class Opened(NamedTuple):
@@ -241,7 +244,8 @@ def model_of(config: JsonObject, folder: Path, device: str = "auto") -> ImageMod
 def image_model(
     config: JsonObject, text: TextConditioning | None = None, latent: Latents | None = None
 ) -> ImageModel:
-    """The untrained model of config.json: our U-Net, with options of another release, or the linear one.
+    """The untrained model of config.json: our U-Net, with options of another release, our transformer, or the
+    linear U-Net.
 
     Args:
         text: what reads its prompts, see `text_of`.

@@ -11,7 +11,7 @@ from unveil.runs.config import stored_config
 
 if TYPE_CHECKING:
     from unveil.image.recipes.classifier.config import TrainClassifier
-    from unveil.image.recipes.config import TrainImage
+    from unveil.image.recipes.train_config import TrainImage
 
 ALIKE = ("size", "channels", "schedule", "diffusion_steps")
 
@@ -34,6 +34,10 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
             data = shlex.quote(config.images.data)
             return f"unveil eval image --checkpoint {fitting} --judge {here} --data {data}{_fewer(described)}"
         return f"unveil sample image --checkpoint {fitting} --classifier {here} --class 0"
+    if config.concat.beside == "inpaint":
+        return f"unveil sample image --checkpoint {here} --task inpaint --from IMAGE --mask MASK -n 8"
+    if config.concat.beside == "map":
+        return f"unveil sample image --checkpoint {here} --map MAP -n 8"
     if config.upsample == 1:
         return f"unveil sample image --checkpoint {here} -n 64"
     from unveil.files.places import found
@@ -60,7 +64,7 @@ def _fitting(run: Path, described: JsonObject, clean: bool) -> str | None:
     places = [(name, ZOO / name) for name in zoo_names()]
     for name, place in [*places, *((shlex.quote(str(run.parent / p.name)), p) for p in runs)]:
         other = stored_config(place)
-        if other.get("recipe") != "image" or other.get("upsample", 1) != 1:
+        if other.get("recipe") != "image" or other.get("upsample", 1) != 1 or other.get("beside"):
             continue
         same = all(other.get(key) == described.get(key) for key in (ALIKE[:2] if clean else ALIKE))
         if same and (other.get("names") == described.get("names") or not (other.get("names") or clean)):

@@ -58,11 +58,13 @@ def _draw(
     import torch
 
     from unveil.files.pictures import write_picture
+    from unveil.image.data.images import Drawn
     from unveil.image.evaluation.pages import grid
     from unveil.image.generation import Given, generate
     from unveil.image.recipes.load import model_of
     from unveil.image.recipes.sample import classes_of
     from unveil.image.settings import ImageSettings
+    from unveil.image.training import seen_beside
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced
         model = model_of(config, run)
@@ -70,10 +72,15 @@ def _draw(
     model.to(device).eval()
     rows = torch.arange(COUNT, device="cpu") % len(pictures.pixels)
     low = model.reduced(model.normalized(pictures.pixels[rows])) if model.shape.upsample > 1 else None
-    prompts = None
+    prompts, beside = None, None
+    if model.shape.beside and low is None:
+        drawn = Drawn(pictures.pixels[rows], rows)
+        seen = seen_beside(pictures, drawn, model.shape, torch.Generator().manual_seed(0))
+        cond = model.seeing(None, seen)
+        beside = None if cond is None else cond.concat
     if model.text is not None and pictures.captions is not None:
         prompts = pictures.captions(rows, torch.Generator().manual_seed(0))
-    given, scale = Given(low=low, prompts=prompts), 1.0 if prompts is None else GUIDED
+    given, scale = Given(low=low, prompts=prompts, beside=beside), 1.0 if prompts is None else GUIDED
     labels = classes_of((), COUNT, tuple(config["names"]) if model.shape.classes else ())
     steps = min(STEPS, model.shape.diffusion_steps)
     made = generate(model, labels, COUNT, ImageSettings(steps=steps, scale=scale), 0, COUNT, given=given)

@@ -18,11 +18,13 @@ ENTRIES = 1000  # of the upscaler's table of noise levels
 
 
 def map_of(model: ImageModel) -> Map:
-    """What a model sees beside the image; "": nothing."""
+    """What a model sees beside the image; "": nothing, or another condition of our own (`shape.beside`)."""
     from unveil.image.networks.unet2d import UNet2d
 
     network, concat = model.denoiser.network, model.shape.concat
-    if not concat:
+    if model.shape.beside == "inpaint":
+        return "inpainting"
+    if not concat or model.shape.beside or model.shape.upsample > 1:
         return ""
     if model.latent is not None and isinstance(network, UNet2d) and network.shape.cross == "transformer":
         if model.levels and concat == model.latent.colours:
@@ -30,18 +32,6 @@ def map_of(model: ImageModel) -> Map:
         known: dict[int, Map] = {INPAINTING: "inpainting", DEPTH: "depth"}
         return known.get(concat, "other")
     return "other"
-
-
-def hidden(model: ImageModel, pixels: Tensor, known: Tensor) -> Tensor:
-    """What an inpainting model sees: (n, 1 + Z, h, w), the mask, 1 where it generates (nearest neighbour),
-    and the code of the images, grey in the middle of the range there."""
-    import torch
-    from torch.nn import functional as F
-
-    known = known.to(model.device)
-    codes = model.encoded(model.normalized(pixels) * known)
-    mask = F.interpolate((~known).float(), codes.shape[2:])
-    return torch.cat([mask.expand(len(codes), -1, -1, -1), codes], dim=1)
 
 
 def depth_map(depth: Tensor, sides: tuple[int, int]) -> Tensor:

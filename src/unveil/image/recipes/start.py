@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output, replacing
 from unveil.files.json_objects import JsonObject
-from unveil.image.recipes.config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, is_set
 from unveil.image.recipes.latents import latents_of_run, new_latents, write_latents
 from unveil.image.recipes.load import Opened, few, open_image
 from unveil.image.recipes.prompts import FILE, caption_flags, new_text, text_of
-from unveil.image.recipes.training_flags import CaptionFlags, UNetFlags
+from unveil.image.recipes.train_config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, for_trunk, is_set
+from unveil.image.recipes.training_flags import CaptionFlags, TransformerFlags, UNetFlags
 from unveil.runs.config import stored_config
 from unveil.runs.flags import changed, flat
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 DIFFUSION = ("schedule", "diffusion_steps", "predicts", "learned_variance", "sigma_data")
 # flags that the weights decide
-TAKEN = (*(field.name for field in fields(UNetFlags)), "upsample", *DIFFUSION)
+SIZES = (*(field.name for field in fields(UNetFlags)), *(field.name for field in fields(TransformerFlags)))
+TAKEN = (*SIZES, "upsample", *DIFFUSION)
 OTHERS = ("betas", "time_scale", "options", "linear", "unet", "clip")  # fields of converted models
 WORDED = ("context", "pooled", "tokenizer_digest", "encoder_digest")  # fields that follow from captions
 
@@ -159,8 +160,16 @@ def taken_over(
             f"{start} knows {few(has['names'])}, this training {few(described['names'])}; "
             f"{'give `classes` and images of the same classes' if has['names'] else 'leave `classes` out'}"
         )
-    values, preset = as_json(flat(config)), as_json(flat(TRAIN_PRESETS[config.preset]))
-    for name in TAKEN if before is None else ():
+    sees, seen = described["beside"], has.get("beside", "")
+    if seen != sees and (seen or has.get("concat") or has.get("upsample", 1) > 1):
+        raise UnveilError(
+            f"{start} sees {seen or 'something else'} beside the image, this training "
+            f"{sees or 'nothing'}; {f'give `concat={seen}`' if seen else 'give the weights of another model'}"
+        )
+    usual = for_trunk(TRAIN_PRESETS[config.preset], config.transformer.trunk)
+    values, preset = as_json(flat(config)), as_json(flat(usual))
+    taken = TAKEN if seen == sees else [name for name in TAKEN if name != "upsample"]  # which `concat` needs
+    for name in taken if before is None else ():
         chosen = is_set(config, name) if name in FROM_IMAGES else values[name] != preset[name]
         if chosen and values[name] != has.get(name, values[name]):
             raise ValueError(
@@ -168,7 +177,7 @@ def taken_over(
                 f"`{name}` out"
             )
     own = {"start_from": lasting_name(start), "method": "", "null": has["null"]}
-    return described | {name: has[name] for name in (*TAKEN, *OTHERS) if name in has} | own
+    return described | {name: has[name] for name in (*taken, *OTHERS) if name in has} | own
 
 
 def as_started(config: TrainImage, start: Opened | None) -> TrainImage:
@@ -184,9 +193,32 @@ def as_started(config: TrainImage, start: Opened | None) -> TrainImage:
 def load_start(model: ImageModel, start: str) -> None:
     """Load the averaged weights of a checkpoint into a model of the same shape.
 
+    The model may see more beside the image than that of the weights: weights of these channels and of the
+    noise level then start at zero, so that it begins as the other one (as Stable Diffusion's inpainting
+    models).
+
     Raises:
         UnveilError: damaged.
     """
+    import torch
+
     from unveil.runs.checkpoints import find_checkpoint, read_weights
 
-    model.load_state_dict(read_weights(find_checkpoint(start), model.state_dict()))
+    folder = find_checkpoint(start)
+    own = model.state_dict()
+    if not model.shape.beside or open_image(start).config.get("beside"):
+        model.load_state_dict(read_weights(folder, own))
+        return
+    first, level = "denoiser.network.enter.weight", "denoiser.network.level."
+    inputs = own[first].shape[1] * model.shape.channels // (model.shape.channels + model.shape.concat)
+    read = read_weights(
+        folder,
+        {
+            name: value[:, :inputs] if name == first else value
+            for name, value in own.items()
+            if level not in name
+        },
+    )
+    read[first] = torch.cat([read[first], torch.zeros_like(own[first][:, inputs:])], dim=1)
+    zeros = {name: torch.zeros_like(value) for name, value in own.items() if level in name and ".2." in name}
+    model.load_state_dict(own | read | zeros)

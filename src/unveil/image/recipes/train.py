@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.image.data.images import ImageSet
-    from unveil.image.recipes.config import TrainImage
+    from unveil.image.recipes.train_config import TrainImage
     from unveil.image.training import ImageBatch
     from unveil.runs.progress import Progress
 
@@ -27,7 +27,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
 
     from unveil.image.data.images import RandomImages
     from unveil.image.random_latents import RandomLatents
-    from unveil.image.recipes.config import TrainImage, resolved
+    from unveil.image.recipes.concat import concat_fields
     from unveil.image.recipes.latents import codes_of
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.start import (
@@ -39,6 +39,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         started,
         taken_over,
     )
+    from unveil.image.recipes.train_config import TrainImage, check_trunk, resolved
     from unveil.image.training import image_batches, image_loss
     from unveil.process.importance import LossHistory
     from unveil.runs.device import enough_memory, find_device
@@ -47,6 +48,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
 
     config, before = as_begun(config)
     check_loss(resolved(config, 1, 0))
+    check_trunk(config)
     check_folder(config.run.folder, config.run.resume)
     device = find_device(config.run.device)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
@@ -56,7 +58,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     config = resolved(as_started(config, start), *sample[:2])
     torch.manual_seed(config.run.seed)  # initial weights
     text, worded = start_text(config, images.captions, start)
-    described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded)
+    beside = concat_fields(config, images, sample, latents)
+    described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded | beside)
     if start is not None:
         described = as_json(taken_over(flags, described, before, start))
     shape = shape_of(described)
@@ -92,7 +95,7 @@ def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> d
         UnveilError: `classes` without classes in the data, or the network cannot learn from such patches.
     """
     from unveil.errors import UnveilError
-    from unveil.image.recipes.config import TRAIN_PRESETS
+    from unveil.image.recipes.train_config import TRAIN_PRESETS
 
     if config.classes and images.labels is None:
         why = images.unlabelled or f"{config.images.data} has no classes"
@@ -105,8 +108,8 @@ def _learned(config: TrainImage, images: ImageSet, sample: tuple[int, ...]) -> d
             f"the noise that {config.predicts} needs: such models make noise; take --predicts x0 --min-snr "
             "5, a smaller `stem` or a larger `width`"
         )
-    usual = TRAIN_PRESETS[config.preset].network
-    return of_images(config.network, usual, images, sample) | {
+    usual, trunk = TRAIN_PRESETS[config.preset].network, config.transformer.trunk
+    return of_images(config.network, usual, images, sample, trunk) | {
         "recipe": "image",
         "names": images.names if config.classes else (),
         "null": config.classes and config.label_drop > 0.0,

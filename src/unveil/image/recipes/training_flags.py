@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
@@ -67,8 +67,9 @@ class UNetFlags:
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0
     """patch size: `stem` x `stem` pixels are folded into channels, which is faster; 1 disables it. 0, only
-    for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side). A diffusion
-    model with more than 2 should predict x_0 with min-SNR loss weights"""
+    for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side); for a
+    transformer, the smallest with at most 16 x 16 patches. A diffusion model with more than 2 should predict
+    x_0 with min-SNR loss weights"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -117,6 +118,56 @@ class CaptionFlags:
             raise ValueError("`words` is for `encoder=words`; the others have their own")
 
 
+@dataclass(frozen=True)
+class ConcatFlags:
+    """What a diffusion model sees beside the noisy image, as further channels.
+
+    Raises:
+        ValueError: a value of another type or out of range, by name, or settings that exclude each other.
+    """
+
+    beside: Annotated[Literal["", "inpaint", "lowres", "map"], arg(name="concat")] = ""  # `concat` of
+    # config.json is the number of channels
+    """what the model sees beside the noisy image. inpaint: a random mask and the rest of the image;
+    lowres: the image at 1 / `upsample` of its size, with some noise; map: the semantic map of the image.
+    Default: nothing"""
+    maps: str = "auto"
+    """semantic maps, with `concat=map`: a folder with a picture of labels for each image, of the same name; a
+    .npy file; a .npz file with an array maps; or auto, that array of the data. Labels are whole numbers from
+    0, and 255 is no label"""
+    noise_levels: Annotated[int, Bounds(0, 350)] = 350
+    """largest level of the noise that low-resolution images get in training, with `concat=lowres`, in entries
+    of DDPM's table of 1000; such models also enlarge images with errors, as those of other models. 0: no
+    noise"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.maps != "auto" and self.beside != "map":
+            raise ValueError("`maps` are for `concat=map`; give it, or leave `maps` out")
+
+
+@dataclass(frozen=True)
+class TransformerFlags:
+    """Which network, and the shape of the transformer.
+
+    Raises:
+        ValueError: a value of another type or out of range, by name.
+    """
+
+    trunk: Literal["unet", "dit"] = "unet"
+    """network of a diffusion model: a U-Net, or a diffusion transformer (DiT) over patches of `stem` x `stem`
+    pixels with `width` channels"""
+    depth: Positive = 8
+    """number of blocks, with `trunk=dit`"""
+    heads: Positive = 4
+    """number of attention heads, with `trunk=dit`"""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 Data, IMAGES = OmitArgPrefixes[TrainingImages], TrainingImages()
 Network, NETWORK = OmitArgPrefixes[UNetFlags], UNetFlags()
 Captions, CAPTIONS = OmitArgPrefixes[CaptionFlags], CaptionFlags()
+Concat, CONCAT = OmitArgPrefixes[ConcatFlags], ConcatFlags()
+Transformer, TRANSFORMER = OmitArgPrefixes[TransformerFlags], TransformerFlags()

@@ -3,10 +3,10 @@ trained on, which is read from where it lies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unveil.files.json_objects import JsonObject
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 RECIPES = ("lora", "inversion")
 
 
-def read_tuned_config(folder: Path) -> dict[str, Any]:
+def read_tuned_config(folder: Path) -> JsonObject:
     """config.json of such a run; raises as `read_config`."""
     return read_config(folder, RECIPES, check_tuned)
 
 
-def check_tuned(config: Mapping[str, Any]) -> None:
+def check_tuned(config: JsonObject) -> None:
     """Refuse fields that describe no adapters and no learned word.
 
     Raises:
@@ -36,7 +36,7 @@ def check_tuned(config: Mapping[str, Any]) -> None:
         raise ValueError(f"vectors are {config['vectors']!r} of the word {config['token']!r}")
 
 
-def adapter_shape(config: Mapping[str, Any]) -> AdapterShape:
+def adapter_shape(config: JsonObject) -> AdapterShape:
     """The adapters of config.json; raises as `check_tuned`."""
     from unveil.image.adapters import AdapterShape
 
@@ -45,7 +45,7 @@ def adapter_shape(config: Mapping[str, Any]) -> AdapterShape:
     )
 
 
-def apply_tuned(model: ImageModel, folder: Path, config: Mapping[str, Any]) -> None:
+def apply_tuned(model: ImageModel, folder: Path, config: JsonObject) -> None:
     """Merge the adapters of a checkpoint into its base, or teach it the learned word.
 
     Args:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ class Base(NamedTuple):
     """
 
     model: ImageModel
-    described: dict[str, Any]
+    described: JsonObject
     scale: float
     encoder: str
 
@@ -117,7 +118,7 @@ def read_pictures(flags: FewPictures, captions: str, model: ImageModel, progress
     colours, side, _ = model.picture
     size = flags.size or side
     model.sides_of((size, size))
-    fields: dict[str, Any] = {
+    fields: JsonObject = {
         "data": flags.data,
         "asked_size": size,
         "fit": flags.fit,

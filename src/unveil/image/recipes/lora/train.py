@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +110,7 @@ def write_loras(
     run: Path,
     names: BaseLayers,
     found: Mapping[Part, Mapping[str, LowRank]],
-    described: Mapping[str, Any],
+    described: Mapping[str, object],
     step: int,
 ) -> None:
     """Write adapters as files of kohya and of diffusers.
