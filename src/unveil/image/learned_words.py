@@ -78,5 +78,5 @@ def add_words(text: TextConditioning, words: Mapping[str, Tensor]) -> LearnedVec
     )
     encoder.add_module("words", GrownEmbedding(encoder.get_submodule("words"), vectors))
     text.tokenizer, text.learned = tokenizer, learned
-    text._kept.clear()
+    text.forget()
     return vectors

@@ -73,6 +73,10 @@ class TextConditioning(nn.Module):
         self.frozen = True
         self._kept.clear()
 
+    def forget(self) -> None:
+        """Encode prompts anew, after the encoder was changed."""
+        self._kept.clear()
+
     def ids(self, prompt: str) -> list[int]:
         """All ids of a text, without start, end and padding; a learned word has one for each of its
         vectors."""

@@ -57,21 +57,22 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
         Unreadable: damaged, more than 8 bits per channel, or of other colours than grey and RGB.
         UnveilError: transparent without a background, or of another size.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image as Images
+    from PIL import ImageOps, UnidentifiedImageError
 
     if file.suffix.lower() in FOREIGN:
         raise Unreadable(FOREIGN[file.suffix.lower()])
     try:
         if not file.stat().st_size:
             raise Unreadable("it is empty")
-        with warnings.catch_warnings(action="ignore", category=UserWarning), Image.open(file) as opened:
+        with warnings.catch_warnings(action="ignore", category=UserWarning), Images.open(file) as opened:
             # loading would cut these to 8 bits
             deep = any(DEEP.search(str(tile)) for tile in getattr(opened, "tile", ()))
             further = int(getattr(opened, "n_frames", 1)) - 1
             opened.seek(0)
             opened.load()
-            image: Image.Image = opened
-    except Image.DecompressionBombError as error:
+            image: Image = opened
+    except Images.DecompressionBombError as error:
         raise UnveilError(f"{file}: {error}") from error
     except UnidentifiedImageError:
         raise Unreadable("no picture, or one of an unknown format") from None
@@ -106,7 +107,7 @@ def resized(
     """Images at another height and width, by a filter of PIL: bicubic, lanczos or nearest."""
     from PIL import Image as Images
 
-    size, kind = sides[::-1], Images.Resampling[way.upper()]
+    size, kind = (sides[1], sides[0]), Images.Resampling[way.upper()]
     planes = [np.asarray(Images.fromarray(plane).resize(size, kind)) for image in pixels for plane in image]
     return np.stack(planes).reshape(*pixels.shape[:2], *sides)
 

@@ -76,7 +76,7 @@ def read_for(
     from unveil.runs.device import enough_memory
 
     names = stored_config(run.folder).get("names") if run.resume else ()
-    fields = flat(config) | {"asked_size": size}
+    fields: dict[str, object] = {**flat(config), "asked_size": size}
     fields["names"] = tuple(map(str, names)) if isinstance(names, list) else ()
     with enough_memory("give --size, with --fit resize, or fewer images"):
         images, _ = images_of(fields)

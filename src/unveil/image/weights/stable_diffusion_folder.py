@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast
 
 from unveil.errors import UnveilError
-from unveil.files.json_objects import read_object
+from unveil.files.json_objects import JsonObject, read_object
 from unveil.files.reading import reading
 from unveil.image.networks.clip import ClipTextShape
 from unveil.image.networks.unet2d import UNet2dShape
@@ -124,7 +124,7 @@ def _described(
     unet: UNet2dShape,
     autoencoder: FoundAutoencoder,
     text: ClipTextShape,
-    scheduler: Mapping[str, object],
+    scheduler: JsonObject,
     config: Mapping[str, object],
 ) -> StableDiffusion:
     version, use = 1 + unet.linear_projection, use_of(unet)
