@@ -70,7 +70,7 @@ def read_image_file(file: Path, reading: Reading) -> Opened:
             further = int(getattr(opened, "n_frames", 1)) - 1
             opened.seek(0)
             opened.load()
-            image: Image.Image = opened
+            image: Image = opened
     except Image.DecompressionBombError as error:
         raise UnveilError(f"{file}: {error}") from error
     except UnidentifiedImageError:
