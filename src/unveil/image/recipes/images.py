@@ -64,9 +64,7 @@ def report(images: ImageSet, progress: Progress) -> None:
         progress(note, 1, 1, {})
 
 
-def read_for(
-    config: object, size: int, run: RunFlags, progress: Progress
-) -> tuple[ImageSet, dict[str, object]]:
+def read_for(config: object, size: int, run: RunFlags, progress: Progress) -> tuple[ImageSet, JsonObject]:
     """The images to train on, and the fields of config.json that the flags give.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import gcd
-from typing import Literal, cast
+from typing import Literal, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -137,7 +137,7 @@ def describe(
     return checked(DescribedImages(RELEASE, network, sides[0], betas, target, 1.0, sampler))
 
 
-def betas_of(scheduler: JsonObject) -> tuple[float, ...]:
+def betas_of(scheduler: Mapping[str, object]) -> tuple[float, ...]:
     """The table of a scheduler's config.
 
     Raises:
@@ -188,5 +188,5 @@ def _listed(config: JsonObject, name: str) -> list[object]:
     return value
 
 
-def _counted(value: object, most: int) -> bool:
+def _counted(value: object, most: int) -> TypeGuard[int]:
     return type(value) is int and 0 < value <= most
