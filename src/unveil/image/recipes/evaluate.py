@@ -204,8 +204,9 @@ def _conditions(
     guide: Opened | None,
     rng: np.random.Generator,
 ) -> Conditions:
-    """Classes as frequent as in the data, captions of training images, the classifier that guides, and what the
-    model sees beside the images, of held-out ones: reduced for an upsampler, masked, or their semantic maps.
+    """Classes as frequent as in the data, captions of training images, the classifier that guides, and what
+    the model sees beside the images, of held-out ones: reduced for an upsampler, masked, or their semantic
+    maps.
 
     Raises:
         UnveilError: a classifier that does not fit, or data without classes.
