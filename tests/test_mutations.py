@@ -33,6 +33,7 @@ UNET, IMAGE, METRICS = (
     "tests/image/evaluation/test_image_distances.py",
 )
 CLASSIFIER, RESTORATION = "tests/image/test_image_classifier.py", "tests/image/test_image_restoration.py"
+CONCAT = "tests/image/test_concat.py"
 TRANSFORMER, DIT = "tests/image/networks/test_transformer2d.py", "tests/image/networks/test_dit.py"
 STABLE_DIFFUSION = "tests/image/weights/test_stable_diffusion_names.py"
 LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/weights/test_foreign_images.py"
@@ -888,6 +889,11 @@ FLIPS = [
         "torch.where(flips, x.flip(-2), x)",
         "tests/image/test_cached_latents.py",
     ),
+    ("image/concat.py", "x * ~hole", "x * hole", CONCAT),
+    ("image/concat.py", "level.double() / NOISE_STEPS", "(level + 1).double() / NOISE_STEPS", CONCAT),
+    ("image/concat.py", "labels[:, None] == kinds", "labels[:, None] >= kinds", CONCAT),
+    ("image/data/images.py", "chosen.flip(-1), chosen)", "chosen, chosen.flip(-1))", CONCAT),
+    ("image/data/masks.py", "outside = ~_box(", "outside = _box(", "tests/image/data/test_masks.py"),
     ("image/networks/dit.py", "for part in (across, down)]", "for part in (down, across)]", DIT),
     ("image/networks/dit.py", "permute(0, 5, 1, 3, 2, 4)", "permute(0, 5, 1, 4, 2, 3)", DIT),
     ("image/weights/stable_diffusion_autoencoder.py", "else levels - 1 - k", "else k", STABLE_DIFFUSION),

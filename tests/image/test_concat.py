@@ -181,7 +181,7 @@ def test_levels_are_uniform_up_to_the_largest():
         (lambda: replace(SHAPE, beside="inpaint"), "needs its channels"),
         (lambda: replace(SHAPE, beside="lowres", concat=3), "`upsample` above 1"),
         (lambda: replace(SHAPE, trunk="dit", width=10, heads=2), "a multiple of 4"),
-        (lambda: replace(SHAPE, trunk="dit", stem=3), "does not divide a side of 8"),
+        (lambda: replace(SHAPE, trunk="dit", stem=3), "`patch` 3 does not divide a side of 8"),
         (lambda: replace(SHAPE, trunk="dit", dropout=0.1), "has none"),
         (
             lambda: generate(ImageModel(replace(SHAPE, beside="map", concat=5)), None, 1, ImageSettings()),

@@ -125,9 +125,7 @@ class ImageShape:
         if self.width % 4 or self.width % self.heads:
             raise ValueError(f"`width` {self.width} must be a multiple of 4 and of `heads` {self.heads}")
         if self.size % self.stem:
-            raise ValueError(
-                f"`stem` {self.stem}, the side of a patch, does not divide a side of {self.size}"
-            )
+            raise ValueError(f"`patch` {self.stem} does not divide a side of {self.size}")
         if self.dropout:
             raise ValueError("`dropout` is for `trunk=unet`; the transformer has none")
 

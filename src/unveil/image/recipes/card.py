@@ -55,6 +55,10 @@ def image_card(name: str, checkpoint: Path, described: JsonObject, results: tupl
         described | {"size": described["asked_size"]},
         {preset.preset: resolved(for_method(for_trunk(preset, trunk), described["method"]), *shape)},
     )
+    if "beside" in flags:  # whose flag has another name
+        flags["concat"] = flags.pop("beside")
+    if trunk == "dit":
+        flags = {"trunk": trunk, **flags}
     by_parts = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
     if described["method"] not in ("", resolved(preset, *shape).method) and not by_parts:
         flags = {"method": described["method"], **flags}

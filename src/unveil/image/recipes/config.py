@@ -209,11 +209,7 @@ TRAIN = Verb(
         for_method(config, given("method") or config.method), given("trunk") or ""
     ),
     after="image.recipes.next_step:after_training",
-    aliases={
-        "--samples": "--sample-every 0",
-        "--no-samples": "--sample-every -1",
-        "--patch": "--stem",  # the name of papers on transformers
-    },
+    aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},
 )
 EVAL = Verb(
     {"default": EvalImage()},

@@ -130,7 +130,7 @@ def check_trunk(config: TrainImage) -> None:
     dit = config.transformer.trunk == "dit"
     usual = flat(for_trunk(TRAIN_PRESETS[config.preset], config.transformer.trunk))
     own = [*(field.name for field in fields(UNetFlags) if field.name not in ("width", "stem"))]
-    for name in own if dit else ("depth", "heads"):
+    for name in own if dit else ("depth", "heads", "patch"):
         if flat(config)[name] != usual[name]:
             raise ValueError(
                 f"`{name}` is for `trunk={'unet' if dit else 'dit'}`; leave it out, or change `trunk`"
@@ -168,9 +168,9 @@ def resolved(config: TrainImage, channels: int, size: int) -> TrainImage:
     }
     if config.min_snr is None:
         defaults["min_snr"] = 5.0 if colours else 0.0
-    if not config.network.stem and config.transformer.trunk == "dit":
-        patches = (1, 2, 4, 8, 16, 32, size)
-        defaults["stem"] = next((p for p in patches if size % max(1, p) == 0 and size <= 16 * p), 1)
+    if config.transformer.trunk == "dit":
+        sides = (p for p in (1, 2, 4, 8, 16, 32) if size % p == 0 and size <= 16 * p)
+        defaults["stem"] = config.transformer.patch or config.network.stem or next(sides, 1)
     elif not config.network.stem:
         patches = (1,) if config.latent else (4, 2, 1) if colours and size >= 48 else (2, 1)
         defaults["stem"] = next(side for side in patches if size % side == 0)

@@ -67,9 +67,8 @@ class UNetFlags:
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0
     """patch size: `stem` x `stem` pixels are folded into channels, which is faster; 1 disables it. 0, only
-    for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side); for a
-    transformer, the smallest with at most 16 x 16 patches. A diffusion model with more than 2 should predict
-    x_0 with min-SNR loss weights"""
+    for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side). A diffusion
+    model with more than 2 should predict x_0 with min-SNR loss weights"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -155,12 +154,15 @@ class TransformerFlags:
     """
 
     trunk: Literal["unet", "dit"] = "unet"
-    """network of a diffusion model: a U-Net, or a diffusion transformer (DiT) over patches of `stem` x `stem`
-    pixels with `width` channels"""
+    """network of a diffusion model: a U-Net, or a diffusion transformer (DiT) over patches of `patch` x
+    `patch` pixels, with `width` channels"""
     depth: Positive = 8
     """number of blocks, with `trunk=dit`"""
     heads: Positive = 4
     """number of attention heads, with `trunk=dit`"""
+    patch: Annotated[int, Bounds(0)] = 0
+    """side of a patch in pixels, or in numbers of a code, with `trunk=dit`; 0: `stem`, or the smallest side
+    with at most 16 x 16 patches"""
 
     def __post_init__(self) -> None:
         check_fields(self)
