@@ -61,6 +61,7 @@ def test_there_is_a_page_for_each_application():
         "planning-locomotion",
         "policy-pusht",
         "images",
+        "text-to-image",
         "text",
     }
 
