@@ -66,7 +66,8 @@ def numbers(network: torch.nn.Module) -> int:
 def ours(seed: int) -> Player:
     from unveil.image.data.images import ImageSet, RandomImages
     from unveil.image.generation import ImageSettings, generate
-    from unveil.image.model import ImageModel, ImageShape
+    from unveil.image.model import ImageModel
+    from unveil.image.shape import ImageShape
     from unveil.image.training import image_batches, image_loss
     from unveil.training.ema import EMA
     from unveil.training.trainer import Training

@@ -705,7 +705,7 @@ FLIPS = [
     ),
     ("image/model.py", "0.25 * schedule.sigma(t).log()", "schedule.sigma(t).log()", IMAGE),
     ("image/model.py", "shape.diffusion_steps * t - index", "shape.diffusion_steps * t", IMAGE),
-    ("image/model.py", "20.0 / shape.diffusion_steps", "0.02", IMAGE),
+    ("image/shape_parts.py", "20.0 / shape.diffusion_steps", "0.02", IMAGE),
     (
         "image/training.py",
         "schedule.time(-2.0 * (1.2 * normal - 1.2))",

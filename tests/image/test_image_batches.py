@@ -10,8 +10,9 @@ from test_image_model import SMALL, exact
 from unveil.image.generation import Given, ImageSettings, generate
 from unveil.image.inversion import inverted, slerp
 from unveil.image.likelihood import bits_per_dim
-from unveil.image.model import ImageModel, ImageShape, pixels_of
+from unveil.image.model import ImageModel, pixels_of
 from unveil.image.restoration import Hide, measurement_cost
+from unveil.image.shape import ImageShape
 
 LABELS = torch.arange(5) % 2
 KNOWN = torch.zeros((5, 1, 4, 4), dtype=torch.bool)

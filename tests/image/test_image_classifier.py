@@ -10,7 +10,8 @@ from torch import nn
 from unveil.image.classifier import ImageClassifier, classifier_loss
 from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.generation import Given, ImageSettings, generate
-from unveil.image.model import ImageModel, ImageShape
+from unveil.image.model import ImageModel
+from unveil.image.shape import ImageShape
 from unveil.image.training import image_batches
 from unveil.sampling.guidance import tilted
 

@@ -12,8 +12,9 @@ from unveil.image.generation import ImageSettings, generate
 from unveil.image.inversion import inverted, slerp
 from unveil.image.latent import Latents
 from unveil.image.likelihood import bits_per_dim
-from unveil.image.model import ImageModel, ImageShape, pixels_of
+from unveil.image.model import ImageModel, pixels_of
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
+from unveil.image.shape import ImageShape
 from unveil.image.solvers import image_times
 from unveil.image.training import image_batches, image_loss
 from unveil.process.importance import LossHistory

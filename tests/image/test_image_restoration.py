@@ -10,8 +10,9 @@ from torch import nn
 
 from unveil.image.generation import Given, ImageSettings, generate
 from unveil.image.inversion import slerp
-from unveil.image.model import ImageModel, ImageShape, pixels_of
+from unveil.image.model import ImageModel, pixels_of
 from unveil.image.restoration import Blur, Hide, Shrink, measurement_cost
+from unveil.image.shape import ImageShape
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.schedule import Cosine
 from unveil.sampling.guidance import steered

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from unveil.image.generation import generate
-from unveil.image.model import ImageModel, ImageShape
+from unveil.image.model import ImageModel
 from unveil.image.sampler_names import SAMPLERS, SCHEDULES, sampler_and_schedule, solver_and_grid
 from unveil.image.settings import NOISY, ImageSettings
+from unveil.image.shape import ImageShape
 from unveil.image.solvers import image_times, solver_of
 from unveil.process.grid import karras, leading, linspace, respaced, sgm_uniform, trailing, uniform
 from unveil.process.schedule import log_snr

@@ -5,8 +5,9 @@ import os
 import pytest
 import torch
 
-from unveil.image.model import ImageModel, ImageShape
+from unveil.image.model import ImageModel
 from unveil.image.settings import ImageSettings
+from unveil.image.shape import ImageShape
 from unveil.image.solvers import image_times, solver_of
 from unveil.process.schedule import scaled_linear_betas
 from unveil.sampling.loop import sample

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unveil.image.model import ImageShape, image_schedule
 from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
+from unveil.image.shape import ImageShape
+from unveil.image.shape_parts import image_schedule
 from unveil.image.training import ImageBatch
 from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt, like

@@ -13,9 +13,10 @@ from unveil.checks import whole
 from unveil.image.generation_checks import check_followed, check_level, check_tensors, negative_of
 from unveil.image.given import NOTHING as NOTHING
 from unveil.image.given import Given as Given
-from unveil.image.model import TABLES, ImageModel
+from unveil.image.model import ImageModel
 from unveil.image.prompted import prompted
 from unveil.image.settings import ImageSettings
+from unveil.image.shape import TABLES
 from unveil.image.solvers import image_times, solver_of
 from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt

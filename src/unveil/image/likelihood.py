@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from unveil.image.generation import noise_by_sample
-from unveil.image.model import TABLES, ImageModel, check_labels, check_pixels
+from unveil.image.model import ImageModel, check_labels, check_pixels
+from unveil.image.shape import TABLES
 from unveil.process.corrupt import corrupt, like
 from unveil.process.objective import bound_term, gaussian_kl
 from unveil.sampling.noise import Noise, normal_like

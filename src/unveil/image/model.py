@@ -9,14 +9,13 @@ from torch.nn import functional as F
 
 from unveil.image.concat import Beside, enlarged, masked, noised, one_hot
 from unveil.image.latent import Latents
-from unveil.image.networks.dit import DiT, DiTShape
-from unveil.image.networks.unet2d import UNet2d, UNet2dShape
+from unveil.image.networks.unet2d import UNet2d
 from unveil.image.shape import TABLES, ImageShape
+from unveil.image.shape_parts import image_network, image_schedule
 from unveil.image.text_conditioning import TextConditioning, with_text
 from unveil.network.condition import Condition
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0
-from unveil.process.schedule import Flow, Karras, Schedule, cosine_betas, linear_betas, tabulated
 
 AT_ONCE = 2**18
 """Pixels of an image that the autoencoder encodes or decodes at once, 512 x 512: its activations take about
@@ -339,67 +338,3 @@ def check_pixels(pixels: Tensor, wanted: tuple[int, int, int]) -> None:
 def pixels_of(x: Tensor) -> Tensor:
     """-1 .. 1 as the nearest of 0 .. 255, clipped, uint8 on the CPU."""
     return ((x + 1.0) * 127.5).round().clamp(0.0, 255.0).to("cpu", torch.uint8)
-
-
-def image_network(shape: ImageShape, **options: object) -> UNet2d | DiT:
-    """The untrained network of a shape. The last row of the label embedding is that of the unconditional
-    model.
-
-    Args:
-        options: fields of `UNet2dShape` in which U-Nets of other releases differ.
-    """
-    concat = shape.channels if shape.upsample > 1 and not shape.beside else shape.concat
-    level = shape.beside == "lowres" and shape.noise_levels > 0
-    if shape.trunk == "dit":
-        transformer = DiTShape(
-            shape.channels,
-            shape.stem,
-            shape.width,
-            shape.depth,
-            shape.heads,
-            labels=shape.classes + 1 if shape.classes else 0,
-            learned_variance=shape.learned_variance,
-            concat=concat,
-            context=shape.context,
-            vector=shape.pooled,
-            level=level,
-        )
-        return DiT(replace(transformer, **options))
-    network = UNet2dShape(
-        shape.channels,
-        shape.width,
-        shape.multiples,
-        shape.blocks,
-        shape.levels,
-        shape.head_width,
-        shape.classes + 1 if shape.classes else 0,
-        scale_shift=shape.scale_shift,
-        big_gan=shape.big_gan,
-        dropout=shape.dropout,
-        learned_variance=shape.learned_variance,
-        stem=shape.stem,
-        groups=shape.groups,
-        concat=concat,
-        context=shape.context,
-        vector=shape.pooled,
-        level=level,
-    )
-    return UNet2d(replace(network, **options))
-
-
-def image_schedule(shape: ImageShape) -> Schedule:
-    """The schedule by its name.
-
-    The linear table of T steps has betas from 0.1 / T to 20 / T, DDPM's at T = 1000, so that any T ends in
-    noise, as in Improved DDPM's code."""
-    if shape.schedule == "flow":
-        return Flow()
-    if shape.schedule == "karras":
-        return Karras()
-    if shape.schedule == "cosine":
-        return tabulated(cosine_betas(shape.diffusion_steps))
-    if shape.schedule == "betas":
-        return tabulated(torch.tensor(shape.betas, dtype=torch.float64, device="cpu"))
-    return tabulated(
-        linear_betas(shape.diffusion_steps, 0.1 / shape.diffusion_steps, 20.0 / shape.diffusion_steps)
-    )

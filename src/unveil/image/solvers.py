@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from unveil.image.model import TABLES, ImageModel
+from unveil.image.model import ImageModel
 from unveil.image.settings import GridName, ImageSettings
+from unveil.image.shape import TABLES
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import (
     exponential,

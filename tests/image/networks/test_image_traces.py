@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.image.model import ImageModel, ImageShape
+from unveil.image.model import ImageModel
 from unveil.image.networks.classifier2d import Classifier2d, Classifier2dShape
 from unveil.image.networks.linear_unet2d import LinearUNet2d
 from unveil.image.networks.unet2d import UNet2d, UNet2dShape
+from unveil.image.shape import ImageShape
 from unveil.network.layers import by_eights
 
 

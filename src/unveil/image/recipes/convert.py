@@ -13,7 +13,8 @@ from unveil.image.recipes.load import IMAGE_OPTIONS
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
-    from unveil.image.model import ImageModel, ImageShape
+    from unveil.image.model import ImageModel
+    from unveil.image.shape import ImageShape
     from unveil.image.weights.description import DescribedImages, ImageWeights
 
 SAME = ("width", "multiples", "blocks", "head_width", "scale_shift", "big_gan", "groups")
@@ -47,8 +48,8 @@ def our_shape(described: DescribedImages) -> ImageShape:
     Raises:
         ValueError: there is no such model.
     """
-    from unveil.image.model import ImageShape
     from unveil.image.networks.unet2d import sides_of
+    from unveil.image.shape import ImageShape
     from unveil.image.weights.description import LinearUNet2dShape
 
     it, network = described, described.network

@@ -130,7 +130,7 @@ def _bounded(config: EvalImage, model: ImageModel, held: ImageSet) -> int:
         UnveilError: nothing was held out.
     """
     from unveil.errors import UnveilError
-    from unveil.image.model import TABLES
+    from unveil.image.shape import TABLES
 
     table = model.shape.schedule in TABLES
     if config.bits == -1:

@@ -18,7 +18,8 @@ from unveil.runs.config import read_config, read_recipe
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
     from unveil.image.latent import Latents
-    from unveil.image.model import ImageModel, ImageShape
+    from unveil.image.model import ImageModel
+    from unveil.image.shape import ImageShape
     from unveil.image.text_conditioning import TextConditioning
 
 IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
@@ -225,7 +226,7 @@ def check_classifier(config: JsonObject) -> None:
 
 def shape_of(config: JsonObject) -> ImageShape:
     """The shape of the network and the diffusion that config.json of a run describes."""
-    from unveil.image.model import ImageShape
+    from unveil.image.shape import ImageShape
 
     names = [field.name for field in fields(ImageShape) if field.name != "classes"]
     values = {name: config[name] for name in names if name in config or name not in LATER}
@@ -251,9 +252,10 @@ def image_model(
         text: what reads its prompts, see `text_of`.
         latent: its latent space, see `latents_of_run`.
     """
-    from unveil.image.model import ImageModel, image_network
+    from unveil.image.model import ImageModel
     from unveil.image.networks.linear_unet2d import LinearUNet2d
     from unveil.image.networks.unet2d import UNet2d, UNet2dShape
+    from unveil.image.shape_parts import image_network
 
     shape = shape_of(config)
     if "unet" in config:  # of Stable Diffusion
