@@ -1,6 +1,6 @@
 """Prompts as conditions of an image model: tokenizer, text encoder, and the null condition of guidance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -71,6 +71,15 @@ class TextConditioning(nn.Module):
         """Freeze the encoder, which then encodes each prompt once."""
         self.network.requires_grad_(False).eval()
         self.frozen = True
+        self._kept.clear()
+
+    def know(self, tokenizer: Tokenizer, learned: Mapping[int, tuple[int, ...]]) -> None:
+        """Read prompts with a tokenizer of more words.
+
+        Args:
+            learned: the rows of the encoder's table for tokens of learned words.
+        """
+        self.tokenizer, self.learned = tokenizer, dict(learned)
         self._kept.clear()
 
     def ids(self, prompt: str) -> list[int]:

@@ -132,7 +132,7 @@ def templated(templates: Sequence[str], token: str) -> Callable[[Tensor, torch.G
 
     def captions(rows: Tensor, generator: torch.Generator) -> Sequence[str]:
         drawn = torch.randint(len(templates), (len(rows),), generator=generator, device="cpu").tolist()
-        return [templates[k].replace("{}", token) for k in drawn]
+        return [templates[int(k)].replace("{}", token) for k in drawn]
 
     return captions
 
