@@ -77,6 +77,5 @@ def add_words(text: TextConditioning, words: Mapping[str, Tensor]) -> LearnedVec
         torch.cat([one.detach().to(table_of(text).device).float() for one in words.values()])
     )
     encoder.add_module("words", GrownEmbedding(encoder.get_submodule("words"), vectors))
-    text.tokenizer, text.learned = tokenizer, learned
-    text.forget()
+    text.know(tokenizer, learned)
     return vectors

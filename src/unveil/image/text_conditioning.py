@@ -1,6 +1,6 @@
 """Prompts as conditions of an image model: tokenizer, text encoder, and the null condition of guidance."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -73,8 +73,13 @@ class TextConditioning(nn.Module):
         self.frozen = True
         self._kept.clear()
 
-    def forget(self) -> None:
-        """Encode prompts anew, after the encoder was changed."""
+    def know(self, tokenizer: Tokenizer, learned: Mapping[int, tuple[int, ...]]) -> None:
+        """Read prompts with a tokenizer of more words.
+
+        Args:
+            learned: the rows of the encoder's table for tokens of learned words.
+        """
+        self.tokenizer, self.learned = tokenizer, dict(learned)
         self._kept.clear()
 
     def ids(self, prompt: str) -> list[int]:
