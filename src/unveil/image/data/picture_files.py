@@ -106,7 +106,7 @@ def resized(
     """Images at another height and width, by a filter of PIL: bicubic, lanczos or nearest."""
     from PIL import Image as Images
 
-    size, kind = sides[::-1], Images.Resampling[way.upper()]
+    size, kind = (sides[1], sides[0]), Images.Resampling[way.upper()]
     planes = [np.asarray(Images.fromarray(plane).resize(size, kind)) for image in pixels for plane in image]
     return np.stack(planes).reshape(*pixels.shape[:2], *sides)
 
