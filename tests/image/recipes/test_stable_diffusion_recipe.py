@@ -210,7 +210,7 @@ def test_an_inpainting_model_sees_the_mask_and_the_masked_picture(tmp_path, caps
     mask[:, 8:] = 255
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    sample = ["sample", "image", "--checkpoint", str(tmp_path / "pipeline"), "--steps", "2", "-n", "1"]
+    sample = ["sample", "image", "--checkpoint", str(tmp_path / "pipeline"), "--steps", "2"]  # one image
     words = ["--prompt", PROMPT, "--scale", "1", "--out", str(tmp_path / "out")]
     assert main([*sample, *words]) == 2
     assert "--task" in capsys.readouterr().err
@@ -223,6 +223,7 @@ def test_an_inpainting_model_sees_the_mask_and_the_masked_picture(tmp_path, caps
         "inpaint",
     ]
     assert main([*sample, *words, *files, "--size", "16", "16"]) == 0
+    assert len(list((tmp_path / "out").glob("0*.png"))) == 1
 
     model = load(tmp_path / "pipeline", "cpu")
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1.0

@@ -36,7 +36,7 @@ class SampleImage:
     """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
     weights`); a folder or file of Stable Diffusion; or org/name of the Hugging Face Hub"""
     n: Annotated[int, Bounds(1)] = 64
-    """number of images"""
+    """number of images; with Stable Diffusion the default is 1"""
     label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
     """classes of the images in turn, by number from 0 or by name; -1: unconditional; default: all classes in
     turn"""
@@ -222,7 +222,7 @@ SAMPLE = Verb(
     "image.recipes.sample:sample_image",
     "images from noise, from classes or from other images",
     "checkpoint n label prompt negative solver steps scale size given task restore from_png out watch seed",
-    settle="image.recipes.sample:with_scale",
+    settle="image.recipes.sample:with_usual",
     aliases={"-n": "--n", "--label": "--class", "--given": "--from", "--upscale": "--from"},  # 2, 3: older
 )
 DEMO = Verb(

@@ -25,19 +25,23 @@ ANIMATED = 64  # images of an animation
 OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 
 
-def with_scale(config: SampleImage, flag: Callable[[str], str | None]) -> SampleImage:
-    """The default scale of guidance towards a prompt: 7.5 for Stable Diffusion, as usual, 3 for models that
-    were trained on a few thousand images, whose held-out pairs larger scales avoid."""
+def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> SampleImage:
+    """Defaults that depend on the model, if there is a prompt. The scale of guidance is 7.5 for Stable
+    Diffusion, as usual, and 3 for models that were trained on a few thousand images, whose held-out pairs
+    larger scales avoid. Stable Diffusion makes one image, since each takes minutes on a CPU."""
     from unveil.image.recipes.load import open_image
     from unveil.runs.flags import changed
 
-    if flag("prompt") is None or flag("scale") is not None:
+    if flag("prompt") is None or None not in (flag("scale"), flag("n")):
         return config
     try:
         kind = open_image(flag("checkpoint") or config.checkpoint).config.get("captions")
     except (UnveilError, ValueError):
         return config  # the verb itself reports it
-    return changed(config, scale=STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE)
+    usual: dict[str, object] = {"scale": STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE}
+    if kind == "clip":
+        usual["n"] = 1
+    return changed(config, **{name: value for name, value in usual.items() if flag(name) is None})
 
 
 def settings_of(settings: ImageSettings, names: Sequence[str], text: bool = False) -> ImageSettings:
