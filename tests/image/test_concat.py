@@ -197,7 +197,7 @@ def test_levels_are_uniform_up_to_the_largest():
             lambda: generate(
                 ImageModel(SHAPE), None, 1, ImageSettings(), given=Given(level=torch.ones(1).long())
             ),
-            "noise levels of given.low",
+            "this model reads no noise level",
         ),
     ],
 )

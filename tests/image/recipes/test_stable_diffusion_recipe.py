@@ -119,7 +119,7 @@ def test_solvers_and_sizes_that_are_none_are_one_line(model, tmp_path, capsys):
         (["--solver", "euler_a"], ("euler_a", "euler_ancestral", "dpmpp_2m_sde")),
         (["--size", "24", "17"], ("24 x 17", "multiples of 2 pixels")),
         (["--depth", "map.png"], ("--depth", "this is none")),
-        (["--noise-level", "3"], ("--noise-level", "this model is none")),
+        (["--noise-level", "3"], ("--noise-level", "models that know the noise")),
     ):
         assert main([*sample, "--prompt", PROMPT, *flags]) == 2
         error = capsys.readouterr().err
