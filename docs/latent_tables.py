@@ -55,7 +55,9 @@ TWO = {
 }
 KINDS = {"seen": "seen captions", "pairs": "held-out pairs", "unseen": "unseen concepts"}
 JUDGED = {"recall_at_1": "concept, R@1", "recall_at_5": "R@5", "style_hit_rate": "style"}
-DISTANCES = {"kernel_distance": 2, "frechet_distance": 0}
+UNITS = {"frechet_distance": (1e3, 2), "kernel_distance": (1e6, 3)}
+"""Unit and digits of distances of SqueezeNet's features, whose numbers are large."""
+HEADS = ["Fréchet distance, thousands", "kernel distance, millions"]
 METHODS = {
     "lora-base": "base, not tuned",
     "lora-1": "LoRA, rank 1",
@@ -77,6 +79,17 @@ def share(rows: Rows, row: str, name: str, seeds: Sequence[str] = SEEDS) -> str:
             low, high = (f"{found[f'{name}_{end}']:.2f}" for end in ("low", "high"))
             parts.append(f"{found[name]:.2f} ({low} to {high})")
     return parts[0] if set(parts) == {"not run"} else "<br>".join(parts)
+
+
+def distance(rows: Rows, row: str, name: str, seeds: Sequence[str] = SEEDS) -> str:
+    """A distance of SqueezeNet's features with its interval, in the unit of `UNITS`."""
+    unit, digits = next(it for ending, it in UNITS.items() if name.endswith(ending))
+    kept = {
+        place: {key: value / unit for key, value in found.items() if key in (name, f"{name}_ci95")}
+        for place in (row + seed for seed in seeds)
+        if (found := rows.get(place)) is not None
+    }
+    return cell(kept, row, name, digits, seeds)
 
 
 def number(
@@ -103,8 +116,7 @@ def diffusion(rows: Rows) -> list[str]:
                 number(rows, row, "autoencoder_core_minutes", ".0f") if name.startswith("own") else "-",
                 number(rows, row, "training_images", ",.0f"),
                 number(rows, row, "images_per_core_second", ".1f"),
-                cell(rows, row, "frechet_distance", 0),
-                cell(rows, row, "kernel_distance", 2),
+                *(distance(rows, row, name) for name in UNITS),
                 number(rows, row, "recall", ".2f"),
             ]
         )
@@ -114,23 +126,23 @@ def diffusion(rows: Rows) -> list[str]:
             [
                 f"*{said}*",
                 *["-"] * 5,
-                cell(rows, row, "frechet_distance", 0, ("",)),
-                cell(rows, row, "kernel_distance", 2, ("",)),
+                *(distance(rows, row, name, ("",)) for name in UNITS),
                 number(rows, row, "recall", ".2f", ("",)),
             ]
         )
     heads = ["trained on", "parameters, M", "training, minutes", "autoencoder, minutes", "images in training"]
-    heads += ["images/s", "Fréchet distance", "kernel distance", "recall"]
+    heads += ["images/s", *HEADS, "recall"]
     return table(heads, body)
 
 
 def autoencoders(rows: Rows) -> list[str]:
     """Table (b)."""
-    scores = (("psnr", 2), ("feature_distance", 3), ("frechet_distance", 0), ("kernel_distance", 2))
+    scores = (("psnr", 2), ("feature_distance", 3))
 
     def line(row: str, said: Sequence[str], seeds: Sequence[str] = SEEDS) -> list[str]:
         spent = number(rows, row, "training_core_minutes", ".0f", seeds) if len(seeds) > 1 else "-"
-        return [*said, spent, *(cell(rows, row, name, digits, seeds) for name, digits in scores)]
+        each = [cell(rows, row, name, digits, seeds) for name, digits in scores]
+        return [*said, spent, *each, *(distance(rows, row, name, seeds) for name in UNITS)]
 
     body = [line("autoencoder-own", ["4", "4", f"{LOSSES['full']}, 6,000 steps"])]
     for shape in ("f4-z4", "f4-z16", "f8-z4", "f8-z16"):
@@ -141,7 +153,7 @@ def autoencoders(rows: Rows) -> list[str]:
     for factor in ("4", "8"):
         body.append(line(f"autoencoder-shrunk-{factor}", [factor, "3", "*shrunk and enlarged*"], ("",)))
     heads = ["factor", "channels", "loss", "training, minutes", "PSNR, dB", "feature distance"]
-    return table([*heads, "Fréchet distance", "kernel distance"], body)
+    return table([*heads, *HEADS], body)
 
 
 def shapes(rows: Rows) -> list[str]:
@@ -177,17 +189,15 @@ def emoji(rows: Rows) -> list[str]:
             body.append([said, scale, what, *(share(rows, row, f"{kind}_{name}", seeds) for name in JUDGED)])
             rms = f"{kind}_nearest_training_rms"
             nearest = "-" if real and kind == "seen" else cell(rows, row, rms, 1, seeds)
-            distance = (
-                cell(rows, row, f"{kind}_{name}", digits, seeds) for name, digits in DISTANCES.items()
-            )
-            copies.append([said, what, *distance, nearest])
+            apart = (distance(rows, row, f"{kind}_{name}", seeds) for name in UNITS)
+            copies.append([said, what, *apart, nearest])
     sweep = [
         [scale, *(_scaled(rows, "emoji-words", scale, f"pairs_{name}") for name in JUDGED)]
         for scale in SCALES
     ]
     return [
         *table(["encoder of captions", "scale", "captions", *JUDGED.values()], body),
-        *table(["", "captions", "kernel distance", "Fréchet distance", "nearest training picture"], copies),
+        *table(["encoder of captions", "captions", *HEADS, "nearest training picture"], copies),
         *table(["scale, learned words, held-out pairs", *JUDGED.values()], sweep),
     ]
 

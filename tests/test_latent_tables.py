@@ -49,18 +49,19 @@ def test_without_results_no_cell_has_a_number():
 def test_distances_have_their_intervals_and_models_their_minutes():
     row = {"parameters": 2_700_000, "training_core_minutes": 29.6, "autoencoder_core_minutes": 24.8}
     row |= {"training_images": 61_440, "images_per_core_second": 3.14159, "recall": 0.2}
-    row |= {"frechet_distance": 812.3, "frechet_distance_ci95": 20.1}
+    row |= {"frechet_distance": 8_123.0, "frechet_distance_ci95": 204.0}
     rows = {
-        "diffusion-own": row | {"kernel_distance": 1.234, "kernel_distance_ci95": 0.1},
-        "diffusion-own-s1": row | {"kernel_distance": 1.5, "kernel_distance_ci95": 0.2},
-        "diffusion-real-train": {"frechet_distance": 100.0, "frechet_distance_ci95": 5.0, "recall": 0.7},
+        "diffusion-own": row | {"kernel_distance": 1_234_000.0, "kernel_distance_ci95": 99_600.0},
+        "diffusion-own-s1": row | {"kernel_distance": 1.5e6, "kernel_distance_ci95": 2e5},
+        "diffusion-real-train": {"frechet_distance": 1_194.0, "frechet_distance_ci95": 50.0, "recall": 0.7},
     }
     lines = latent_tables.diffusion(rows)
     found = cells(lines, latent_tables.MODELS["own"])
     assert list(found.values())[1:6] == ["2.7", "30", "25", "61,440", "3.1"]
-    assert found["kernel distance"] == "1.23 ± 0.10<br>1.50 ± 0.20"
+    assert found[latent_tables.HEADS[1]] == "1.234 ± 0.100<br>1.500 ± 0.200"
+    assert found[latent_tables.HEADS[0]] == "8.12 ± 0.20<br>8.12 ± 0.20"
     assert cells(lines, latent_tables.MODELS["pixel"])["autoencoder, minutes"] == "-"
-    assert cells(lines, "*other training pictures*")["Fréchet distance"] == "100 ± 5"
+    assert cells(lines, "*other training pictures*")[latent_tables.HEADS[0]] == "1.19 ± 0.05"
 
 
 def test_shapes_have_wilsons_intervals_and_the_chosen_scale():

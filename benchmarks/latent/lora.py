@@ -5,7 +5,6 @@ style is hit and the concept is kept, and if other styles stay what they were.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from math import prod
 from typing import Any
@@ -27,10 +26,7 @@ from unveil.cli import main
 from unveil.files.safetensors import header
 from unveil.image.data.caption_sampler import Drawing
 from unveil.image.model import ImageModel
-from unveil.image.recipes.load import load_models, open_image, read_image_config
-from unveil.image.recipes.prompts import FILE
-from unveil.image.recipes.training_flags import CaptionFlags
-from unveil.runs.card import flag
+from unveil.image.recipes.load import load_models, open_image
 from unveil.training.checkpoint import latest_checkpoint
 
 BASE = "emoji-words"
@@ -52,7 +48,7 @@ def command(name: str, bench: Bench) -> list[str]:
     run = ["--steps", TRAINING_STEPS, "--batch-size", 4, "--save-every", 100, "--sample-every", -1]
     run += ["--seed", seed, "--threads", bench.threads, "--bfloat16", False, "--out", bench.folder(name)]
     if kind == "lora-full":
-        words = ["train", "image", "--start-from", base, *data, *_captions(base), "--label-drop", 0.0]
+        words = ["train", "image", "--start-from", base, *data, "--captions", "txt", "--label-drop", 0.0]
         words += ["--learning-rate", FULL_RATE, "--warmup", 0, "--final-fraction", 1.0, "--ema-decay", 0.99]
         words += ["--hold-out", 0.0]
     elif kind == "lora-inversion":
@@ -60,20 +56,6 @@ def command(name: str, bench: Bench) -> list[str]:
     else:
         words = ["train", "lora", "--base", base, *data, "--rank", kind.removeprefix("lora-")]
     return [*map(str, words), *map(str, run)]
-
-
-def _captions(base: Any) -> list[str]:
-    """The flags of captions and of the latent space that a run had, with its own tokenizer."""
-    config = read_image_config(base)
-    usual = CaptionFlags(captions="txt")
-    words = ["--captions", "txt"]
-    for field in fields(CaptionFlags):
-        value = config.get(field.name, getattr(usual, field.name))
-        if field.name not in ("captions", "words") and value != getattr(usual, field.name):
-            words += flag(field.name, value).split()
-    places = [place / FILE for place in (base, base.parent) if (place / FILE).is_file()]
-    words += ["--tokenizer", str(places[0])] if places else []
-    return words + (["--latent", str(config["latent"])] if config.get("latent") else [])
 
 
 def train_one(name: str, bench: Bench) -> str:

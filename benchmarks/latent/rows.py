@@ -101,11 +101,18 @@ def core_minutes(checkpoint: Path) -> float | None:
     return spent
 
 
+def plan_file(name: str) -> Path:
+    """The plan of a training that is limited by minutes, beside its run folder."""
+    return RUNS / f"latent-{name}.plan.json"
+
+
 def trained_with(bench: Bench, name: str) -> dict[str, Any]:
-    """What a row says of a training: its folder, its steps and its minutes."""
-    checkpoint = bench.finished(name)
-    said = {"run": str(bench.folder(name)), "checkpoint": checkpoint.name}
-    return said | {"training_core_minutes": core_minutes(checkpoint)}
+    """What a row says of a training: its folder, its steps, and its minutes, with those of encoding the images."""
+    checkpoint, spent = bench.finished(name), core_minutes(bench.finished(name))
+    plan = plan_file(name)
+    if spent is not None and name not in bench.pointed and plan.is_file():
+        spent += json.loads(plan.read_text())["preparation_seconds"] / 60.0
+    return {"run": str(bench.folder(name)), "checkpoint": checkpoint.name, "training_core_minutes": spent}
 
 
 def rate(name: str, hits: Sequence[bool] | np.ndarray) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from latent.data import emoji_file, emoji_judged, emoji_train, shapes_file
 from latent.judges import TrainPairsJudge, train_pairs_judge
-from latent.rows import RUNS, Bench, NotRunError, core_minutes, seed_of, with_seed, without_seed
+from latent.rows import RUNS, Bench, NotRunError, core_minutes, plan_file, seed_of, with_seed, without_seed
 from unveil.image.recipes.autoencoder.config import TrainAutoencoder
 from unveil.image.recipes.autoencoder.train import train_autoencoder
 from unveil.image.recipes.classifier.config import TrainClassifier
@@ -154,7 +154,7 @@ def planned_steps(name: str, recipe: Recipe) -> int:
         NotRunError: the minutes do not suffice.
     """
     assert recipe.minutes is not None
-    file = RUNS / f"latent-{name}.plan.json"
+    file = plan_file(name)
     if not file.is_file():
         preparation, per_step = timed(recipe)
         steps = int((60.0 * recipe.minutes - preparation) / per_step)
