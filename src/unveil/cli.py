@@ -38,7 +38,8 @@ Look around
   weights  list, pull, convert, pack, push        unveil weights convert PATH OUT
   doctor   versions and devices, for bug reports  unveil doctor
 
-Recipes: maze, locomotion and value (planning); pusht (robot control); image and classifier; text.
+Recipes: maze, locomotion and value (planning); pusht (robot control); image, text-to-image, autoencoder,
+lora, inversion and classifier (images); text.
 unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.
 Errors are one line; --debug shows where they came from."""
 EXTRAS = {
@@ -254,7 +255,8 @@ usage: unveil weights [pack FLAGS | inspect PATH | convert PATH OUT | pull NAME 
 Without arguments: list the packaged models, which come with unveil.
   pack     package a run, as the packaged models are
   inspect  describe a checkpoint of jannerm/diffuser, real-stanford/diffusion_policy, LeRobot, LLaDA,
-           diffusers (UNet2DModel), openai's image models or denoising-diffusion-pytorch
+           diffusers (UNet2DModel), Stable Diffusion 1 and 2 (folder, .safetensors or
+           .ckpt), openai's image models or denoising-diffusion-pytorch
   convert  write such a checkpoint, except LLaDA's, as a run of unveil
   pull     download public checkpoints: diffuser-locomotion, diffuser-maze2d, diffuser-kuka, or a
            repository of the Hugging Face Hub, ORG/NAME[@REVISION]

@@ -104,7 +104,7 @@ def test_sides_are_multiples_of_the_unit():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: HighResolution(hires_steps=3), "`hires_steps` is of the second pass; give `hires`"),
+        (lambda: HighResolution(hires_steps=3), "`hires_steps` applies to the second pass; give `hires`"),
         (lambda: HighResolution(hires=0.5), "`hires`"),
         (
             lambda: twice(HighResolution(hires=2.0, hires_strength=0.001)),

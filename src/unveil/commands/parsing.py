@@ -206,8 +206,13 @@ def as_flags(text: str, aliases: Mapping[str, str], known: Collection[str] = ())
         aliases: alias -> the flag that it stands for; a flag that has an alias is called by it.
         known: names of settings; other words in backquotes stay. () takes every name for a setting.
     """
-    named = {"--adam-betas": "--betas", "--label": "--class", "--given": "--from", "--beside": "--concat"}
-    # which are the names of `tyro.conf.arg`
+    named = {  # the names of `tyro.conf.arg`
+        "--adam-betas": "--betas",
+        "--label": "--class",
+        "--given": "--from",
+        "--beside": "--concat",
+        "--words": "--tokenizer",
+    }
     called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 
     def flag(match: re.Match[str]) -> str:

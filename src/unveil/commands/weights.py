@@ -14,14 +14,15 @@ from unveil.runs.recognised import AS_RECORDED, Reading
 
 KNOWN = (
     "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of "
-    "real-stanford/diffusion_policy, folders of LeRobot, LLaDA and diffusers, and a .pt of openai's or "
-    "lucidrains' image models"
+    "real-stanford/diffusion_policy, folders of LeRobot, LLaDA and diffusers, Stable Diffusion in one "
+    ".safetensors or .ckpt, and a .pt of openai's or lucidrains' image models"
 )
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Describe checkpoints of Diffuser, diffusion_policy, LeRobot, LLaDA, diffusers, openai or lucidrains.
+    """Describe checkpoints of Diffuser, diffusion_policy, LeRobot, LLaDA, diffusers, Stable Diffusion, openai
+    or lucidrains.
 
     No code in them is run.
 
@@ -30,8 +31,9 @@ class Inspect:
 
     folder: Positional[Path]
     """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
-    folder of LeRobot, LLaDA or diffusers; .pt of an image model of openai or lucidrains; or a repository of
-    the Hugging Face Hub with any of these, such as google/ddpm-cat-256"""
+    folder of LeRobot, LLaDA or diffusers; .safetensors or .ckpt of Stable Diffusion; .pt of an image model of
+    openai or lucidrains; or a repository of the Hugging Face Hub with any of these, such as
+    google/ddpm-cat-256"""
     epoch: str = "latest"
     """epoch (the number in state_<epoch>.pt) to read: latest, or a number"""
     size: int = 0
@@ -43,7 +45,8 @@ class Inspect:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert checkpoints of Diffuser, diffusion_policy, LeRobot, diffusers, openai or lucidrains.
+    """Convert checkpoints of Diffuser, diffusion_policy, LeRobot, diffusers, Stable Diffusion, openai or
+    lucidrains.
 
     No code in them is run.
 

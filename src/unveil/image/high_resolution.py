@@ -47,8 +47,8 @@ class HighResolution:
     hires_steps: Annotated[int, Bounds(0)] = 0
     """number of steps of the second pass; 0: as many as `steps`"""
     hires_strength: Annotated[float, Bounds(0, 1, above=True)] = 0.7
-    """how much the second pass changes: its `hires_steps` are this fraction, the last one, of a whole
-    sampling (denoising strength)"""
+    """denoising strength of the second pass; larger values change the images more. Its `hires_steps` are the
+    last ones of `hires_steps` / strength"""
     hires_upscaler: Upscaler = "latent"
     """what enlarges the images between the passes: interpolation of the codes (latent ..., which needs a
     `hires_strength` above 0.5), or of the pixels"""
@@ -58,7 +58,7 @@ class HighResolution:
         default = type(self)
         for name in ("hires_steps", "hires_strength", "hires_upscaler"):
             if self.hires == 1.0 and getattr(self, name) != getattr(default, name):
-                raise ValueError(f"`{name}` is of the second pass; give `hires`, such as 2")
+                raise ValueError(f"`{name}` applies to the second pass; give `hires`, such as 2")
 
     def steps_of(self, steps: int) -> tuple[int, int]:
         """The number of steps of the second pass, and of the whole sampling whose last ones they are.

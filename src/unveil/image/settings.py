@@ -71,8 +71,8 @@ class ImageSettings:
     """fraction by which guided predictions are rescaled to the standard deviation of conditional ones,
     against over-exposure at large `scale`; 0 disables it"""
     negative: Annotated[int, Bounds(-1)] | str = -1
-    """class that classifier-free guidance leads away from, by number or by name, or with a prompt a text; -1:
-    away from the unconditional prediction"""
+    """negative prompt; for models with classes, the class to guide away from, by number or by name; -1:
+    none"""
     classifier_scale: Annotated[float, Bounds(0, below=True)] = 1.0
     """scale of the guidance by `classifier`: on Fashion-MNIST 4 to 10 give the best images, and 0.5 worse
     ones than no guidance. The same scale is stronger with `classifier_form=belief` than with mean"""

@@ -36,7 +36,7 @@ class SampleImage:
     """run folder, checkpoint folder, or name of a packaged model such as fashion-mnist (see `unveil
     weights`); a folder or file of Stable Diffusion; or org/name of the Hugging Face Hub"""
     n: Annotated[int, Bounds(1)] = 64
-    """number of images; with Stable Diffusion the default is 1"""
+    """number of images; with `prompt` and Stable Diffusion the default is 1"""
     label: Annotated[tuple[int | str, ...], arg(name="class")] = ()
     """classes of the images in turn, by number from 0 or by name; -1: unconditional; default: all classes in
     turn"""
@@ -55,7 +55,8 @@ class SampleImage:
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
-    """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers"""
+    """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers
+    (there also --upscale)"""
     task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
     """what to do with the images of `given`. img2img: noise them to `strength` and denoise them; inpaint:
     generate the part that `mask` covers (RePaint); reconstruct: invert them to noise and sample from it
@@ -78,8 +79,8 @@ class SampleImage:
     levels, or numbers of colours in a palette, are the labels"""
     noise_level: Annotated[int, Bounds(0, 350)] = 20
     """noise added to the images of `given` before they are enlarged, as an entry of a table of 1000, by
-    Stable Diffusion's x4 upscaler and models that were trained with `concat=lowres`; more changes them
-    more"""
+    Stable Diffusion's x4 upscaler and models that were trained with `concat=lowres`; larger values hide flaws
+    of the small images and invent more detail"""
     noise: Annotated[float, Bounds(0, inf, above=True, below=True)] = 5.0
     """standard deviation of the noise in the images, in levels of 0 .. 255, with `restore`"""
     blur: Annotated[float, Bounds(0, inf, above=True, below=True)] = 1.0
@@ -103,14 +104,16 @@ class SampleImage:
     variation_seed: Annotated[int, Bounds(0, 2**63 - 1)] = 1
     """seed of the first variation with `variation` above 0, plus 1 for each further image"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """precision of the U-Net and the text encoder of Stable Diffusion's files"""
+    """precision of the U-Net and the text encoder of Stable Diffusion's files; bfloat16 and float16 take half
+    the memory"""
     batch_size: Annotated[int, Bounds(1)] = 64
     """images per batch; lower it if memory runs out"""
     out: Path = Path("samples")
-    """output folder for grid.png, 0000.png and so on, and with `watch` denoising.gif"""
+    """output folder for grid.png, 0000.png and so on, and with `watch` denoising.gif; pictures of an
+    earlier run there are removed"""
     from_png: Path | None = None
-    """PNG file of an earlier sample, whose images are made again, bit for bit on the same machine; of the
-    other flags only `out`, `device`, `threads`, `watch` and `json` are used"""
+    """PNG file that unveil sampled: all images of its command are made again, bit for bit on the same
+    machine; of the other flags only `out`, `device`, `threads`, `watch` and `json` are used"""
     watch: bool = False
     """write denoising.gif, an animation of the predicted clean images during sampling"""
     job: Job = JobFlags()

@@ -66,8 +66,8 @@ class TrainImage:
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
     """probability of dropping the class and the caption during training, for classifier-free guidance"""
     upsample: Annotated[int, Bounds(1)] = 1
-    """factor of an upsampler, conditioned on the image at 1 / `upsample` of its size, also with noise by
-    `concat=lowres`; 1: train an ordinary model"""
+    """factor of an upsampler, conditioned on the image shrunk by this factor, also with noise by
+    `beside=lowres`; 1: train an ordinary model"""
     latent: str = ""
     """autoencoder in whose latent space the model is trained (latent diffusion): a run folder of `unveil
     train autoencoder`, the name of a packaged one, or taef2; default: train on pixels"""

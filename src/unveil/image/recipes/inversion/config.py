@@ -28,8 +28,8 @@ class TrainInversion:
     token: str = "<new>"
     """the new word, as prompts will say it; the tokenizer must not know it yet"""
     init: str = ""
-    """word with whose vector the new one begins, such as what the pictures show; default: the mean of all
-    words"""
+    """word whose embedding initialises the new one, such as what the pictures show; one token of the base's
+    vocabulary; default: the mean embedding"""
     vectors: Annotated[int, Bounds(1, 75)] = 1
     """number of vectors of the word, which then takes the place of as many tokens of a prompt"""
     templates: tuple[str, ...] = ()

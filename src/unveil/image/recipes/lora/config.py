@@ -32,8 +32,8 @@ class TrainLora:
     dreambooth: str = ""
     """prompt of all pictures, with a rare word for their subject, such as "a sks cat"; default: captions"""
     prior: str = ""
-    """prompt of the subject's class, such as "a cat", with `dreambooth`: pictures of it are sampled from the
-    base and learned beside the others, so that the class stays what it was; default: no such pictures"""
+    """class prompt for prior preservation, such as "a cat", with `dreambooth`: pictures of it are sampled
+    from the base and trained on, too; default: no prior preservation"""
     prior_images: Annotated[int, Bounds(1, 9_999)] = PRIOR_IMAGES
     """number of pictures to sample for `prior`; they are kept in prior/ of the run folder"""
     prior_weight: Annotated[float, Bounds(0, inf, above=True, below=True)] = PRIOR_WEIGHT
@@ -46,8 +46,8 @@ class TrainLora:
     """layers of the U-Net to adapt: the linear layers of its attention, as diffusers' scripts do, or all
     linear layers and 1 x 1 convolutions of its transformers, as kohya's do"""
     conv_rank: Annotated[int, Bounds(0)] = 0
-    """rank of adapters of the 3 x 3 convolutions (LoCon), beside which the other layers of the residual
-    blocks are adapted with `rank`; 0: none of these"""
+    """rank of the adapters of 3 x 3 convolutions (LoCon); the 1 x 1 convolutions and linear layers of the
+    residual blocks then have `rank`; 0: none of these"""
     text_encoder: bool = False
     """adapt the text encoder, too"""
     pictures: Pictures = PICTURES
