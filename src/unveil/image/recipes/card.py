@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 
+TAEF2_FACTOR = 8
+EMOJI64 = ("emoji64.npz", "emoji-train.npz")  # the latter of `unveil data emoji`
 EMOJI = {  # who drew what a model of emoji64.npz learned from
     "fluent-emoji": "Fluent Emoji (Microsoft, MIT)",
     "fluent-emoji-flat": "Fluent Emoji (Microsoft, MIT)",
@@ -35,20 +38,68 @@ def _network(described: JsonObject) -> str:
     return f"a U-Net of width {described['width']}"
 
 
+def _factor(described: JsonObject) -> int:
+    """Pixels of an image per number of its code, in each direction; 1 for models of pixels."""
+    autoencoder = described.get("autoencoder")
+    if not autoencoder:
+        return 1
+    if autoencoder["kind"] != "kl":
+        return TAEF2_FACTOR
+    return autoencoder["stem"] * 2 ** (len(autoencoder["multiples"]) - 1)
+
+
 def drawn_by(data: str, styles: tuple[str, ...]) -> str:
     """The authors of the images of a data set, and their licence, for the data sets of the zoo."""
     if data == "fashion-mnist":
         return "photographs of Zalando SE, MIT licence"
-    if data != "emoji64.npz":
+    if data not in EMOJI64:
         return "its licence is its own"
     return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
+
+
+def trained_with(
+    recipe: str, checkpoint: Path, described: JsonObject, flags: Mapping[str, object], without: str = ""
+) -> list[str]:
+    """How weights were trained, on what, and their licence.
+
+    Args:
+        flags: those that differ from the preset.
+        without: what is not among the weights, after a comma.
+    """
+    minutes, loss = spent(checkpoint)
+    changed, data = "".join(flag(key, value) for key, value in flags.items()), Path(described["data"]).name
+    return [
+        f"- `unveil train {recipe} --data {data} --preset {described['preset']}{changed} --seed "
+        f"{described['seed']}`: {int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes "
+        f"(--threads {described['threads']}); final loss {loss:.4f}; the weights are the EMA, in half "
+        f"precision{without}.",
+        f"- Data: `{data}`, {described['images']:,} images without those held out; "
+        f"{drawn_by(data, tuple(described['styles']))}.",
+        "- Licence of the weights: MIT, unveil contributors.",
+    ]
+
+
+def scores(recipe: str, name: str, data: str, results: Sequence[Path]) -> list[str]:
+    """A table for each file of results, with the references beside."""
+    lines: list[str] = []
+    for file in results:
+        result = json.loads(file.read_text())
+        named = {"unveil": result["metrics"], **result.get("reference", {})}
+        command = f"`unveil eval {recipe} --checkpoint {name} --data {data} --n {result['metrics']['n']}`"
+        lines += ["", f"## {result['protocol']}", "", command, ""]
+        lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
+        for key in result["metrics"]:
+            if key != "images_per_second":  # of a machine, not of the weights
+                values = (metrics.get(key) for metrics in named.values())
+                cells = ("-" if value is None else f"{value:.4g}" for value in values)
+                lines.append(f"| {key} | {' | '.join(cells)} |")
+    return lines
 
 
 def image_card(name: str, checkpoint: Path, described: JsonObject, results: tuple[Path, ...]) -> str:
     """The card of an image model, with its scores beside their references."""
     from unveil.image.recipes.train_config import TRAIN_PRESETS, for_method, for_trunk, resolved
 
-    minutes, loss = spent(checkpoint)
     trunk = str(described.get("trunk", "unet"))
     shape, preset = (described["channels"], described["size"]), TRAIN_PRESETS[described["preset"]]
     flags = flags_of(
@@ -62,34 +113,23 @@ def image_card(name: str, checkpoint: Path, described: JsonObject, results: tupl
     by_parts = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
     if described["method"] not in ("", resolved(preset, *shape).method) and not by_parts:
         flags = {"method": described["method"], **flags}
-    changed, method = "".join(flag(k, v) for k, v in flags.items()), described["method"] or "predicting them"
+    method = described["method"] or "predicting them"
     names, classes = described["names"], ""
     if names:
         classes = f", conditional on one of {len(names)} classes: {', '.join(names[:20])}"
-    data = Path(described["data"]).name
+    if described.get("captions"):
+        classes += f", conditional on captions ({described['encoder']})"
+    data, side = Path(described["data"]).name, described["size"] * _factor(described)
+    codes = ""
+    if side != described["size"]:
+        codes = f", as codes of {described['size']} x {described['size']} x {described['channels']}"
     lines = [
         f"# {name}",
         "",
-        f"A diffusion model of {described['size']} x {described['size']} images by {method}: "
+        f"A diffusion model of {side} x {side} images{codes}, by {method}: "
         f"{_network(described)}{classes}{SEEN[str(described.get('beside', ''))]}.",
         "",
-        f"- `unveil train image --data {data} --preset {described['preset']}{changed} --seed "
-        f"{described['seed']}`: {int(checkpoint.name.split('-')[1]):,} steps in {minutes:.0f} minutes "
-        f"(--threads {described['threads']}); final loss {loss:.4f}; the weights are the EMA, in half "
-        "precision.",
-        f"- Data: `{data}`, {described['images']:,} images without those held out; "
-        f"{drawn_by(data, tuple(described['styles']))}.",
-        "- Licence of the weights: MIT, unveil contributors.",
+        *trained_with("image", checkpoint, described, flags, ""),
+        *scores("image", name, data, results),
     ]
-    for file in results:
-        result = json.loads(file.read_text())
-        named = {"unveil": result["metrics"], **result.get("reference", {})}
-        command = f"`unveil eval image --checkpoint {name} --data {data} --n {result['metrics']['n']}`"
-        lines += ["", f"## {result['protocol']}", "", command, ""]
-        lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
-        for key in result["metrics"]:
-            if key != "images_per_second":  # of a machine, not of the weights
-                values = (metrics.get(key) for metrics in named.values())
-                cells = ("-" if value is None else f"{value:.4g}" for value in values)
-                lines.append(f"| {key} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
