@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from unveil.cli import main
+from unveil.image.recipes.autoencoder.load import load_latents
 from unveil.loading import load
 
 AUTOENCODER = split(
@@ -65,6 +66,25 @@ def test_codes_of_pictures_decode_to_what_the_autoencoder_makes_of_them(base):
     torch.testing.assert_close(codes, latents.encode(pixels / 127.5 - 1.0))
     again = latents.decode(codes)
     assert torch.equal(model.pixels(codes), ((again + 1.0) * 127.5).round().to(torch.uint8))
+
+
+def test_a_model_gives_its_autoencoder_to_other_trainings(base, tmp_path, capsys):
+    alone, kept = load_latents(str(base / "ae"), "cpu"), load_latents(str(base / "run"), "cpu")
+    weights = kept.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in alone.state_dict().items())
+    judge = ["eval", "autoencoder", "--data", str(base / "squares.npz"), "--extractor", "pixels", "--n", "8"]
+    judge += ["--device", "cpu", "--checkpoint"]
+    assert main([*judge, str(base / "run")]) == 0
+    more = ["--data", str(base / "squares.npz"), "--latent", str(base / "run"), "--steps", "1"]
+    assert main([*MODEL, *more, "--out", str(tmp_path / "more")]) == 0
+    config = [json.loads((place / "config.json").read_text()) for place in (base / "run", tmp_path / "more")]
+    assert config[0]["autoencoder"] == config[1]["autoencoder"]
+    plain = [*MODEL, "--data", str(base / "squares.npz"), "--steps", "1", "--out", str(tmp_path / "plain")]
+    assert main(plain) == 0
+    capsys.readouterr()
+    wrong = [*MODEL, *more[:3], str(tmp_path / "plain"), "--out", str(tmp_path / "wrong")]
+    assert main(wrong) == 2
+    assert "is a model of pixels, which has no autoencoder" in capsys.readouterr().err
 
 
 def test_resuming_is_bit_exact_without_the_autoencoder(base, tmp_path):

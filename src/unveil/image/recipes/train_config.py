@@ -70,7 +70,8 @@ class TrainImage:
     `beside=lowres`; 1: train an ordinary model"""
     latent: str = ""
     """autoencoder in whose latent space the model is trained (latent diffusion): a run folder of `unveil
-    train autoencoder`, the name of a packaged one, or taef2; default: train on pixels"""
+    train autoencoder` or of a model in a latent space, a packaged model such as emoji-text, or taef2;
+    default: train on pixels"""
     images: Data = IMAGES
     network: Network = NETWORK
     transformer: Transformer = TRANSFORMER

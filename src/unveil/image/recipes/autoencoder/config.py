@@ -106,7 +106,8 @@ class EvalAutoencoder:
     """
 
     checkpoint: str = "runs/autoencoder"
-    """run folder or checkpoint folder of `unveil train autoencoder`, or taef2 (see `unveil.load`)"""
+    """run folder or checkpoint folder of `unveil train autoencoder` or of a model in a latent space, a
+    packaged model such as emoji-text, or taef2"""
     data: str | None = None
     """images to reconstruct, as `unveil train autoencoder --data` takes them; default: the held-out images of
     the run, or if none were held out, its training images"""

@@ -100,12 +100,13 @@ def _images(config: EvalAutoencoder, progress: Progress) -> tuple[np.ndarray, st
     from unveil.image.recipes.images import images_of, report
     from unveil.image.recipes.training_flags import TrainingImages
     from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.config import read_recipe
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
 
     known: JsonObject = {}
-    if config.checkpoint != TAEF2:
-        known = read_autoencoder_config(find_checkpoint(config.checkpoint))
+    if config.checkpoint != TAEF2 and read_recipe(folder := find_checkpoint(config.checkpoint)) != "image":
+        known = read_autoencoder_config(folder)
     if config.data is None and "data" not in known:
         raise UnveilError(f"{config.checkpoint} does not hold the path of its data; give `data`")
     usual = flat(TrainingImages()) | {"asked_size": 0, "classes": False}

@@ -111,17 +111,28 @@ def load_autoencoder(folder: Path, device: str = "auto", config: JsonObject | No
 
 
 def load_latents(path_or_name: str, device: str = "auto") -> Latents:
-    """A latent space by name or path: taef2, or a run, a checkpoint or a packaged model of `unveil train
-    autoencoder`.
+    """A latent space by name or path: taef2, a run, a checkpoint or a packaged model of `unveil train
+    autoencoder`, or a model of images that keeps its autoencoder, such as the packaged emoji-text.
 
     Raises:
         UnveilError: no such autoencoder, or a damaged one.
     """
+    from unveil.errors import UnveilError
     from unveil.runs.checkpoints import find_checkpoint
+    from unveil.runs.config import read_recipe
     from unveil.runs.device import find_device
 
     if path_or_name == TAEF2 and not Path(path_or_name).exists():
         from unveil.image.weights.taesd import read_taef2
 
         return read_taef2(find_device(device))
-    return load_autoencoder(find_checkpoint(path_or_name), device)
+    folder = find_checkpoint(path_or_name)
+    if read_recipe(folder) != "image":
+        return load_autoencoder(folder, device)
+    from unveil.image.recipes.latents import latents_of_run
+    from unveil.image.recipes.load import read_image_config
+
+    latents = latents_of_run(read_image_config(folder), folder, device)
+    if latents is None:
+        raise UnveilError(f"{path_or_name} is a model of pixels, which has no autoencoder")
+    return latents
