@@ -13,7 +13,6 @@ clock of the wall and of the processor (all threads), which other programs chang
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -161,16 +160,16 @@ def speed(config: dict[str, Any], dtype: torch.dtype, rounds: int) -> dict[str, 
 def memory(who: str, config: dict[str, Any], dtype: torch.dtype) -> dict[str, float]:
     """GB of this process: before a step, with the weights in memory, and at most during it."""
     network, it = fill(empty(who, config), dtype), inputs(config, dtype)
-    before = _resident()
+    before = _status("VmRSS")
     step(who, network, it)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 2**10
+    peak = _status("VmHWM")  # not getrusage's, which begins with that of the process that started this one
     return {"peak_gb": peak / 2**30, "step_gb": max(0.0, peak - before) / 2**30}
 
 
-def _resident() -> int:
-    """Bytes of this process in memory."""
+def _status(name: str) -> int:
+    """Bytes of this process in memory: now (VmRSS), or at most so far (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 2**10
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) * 2**10
 
 
 def child(*flags: str) -> dict[str, float]:

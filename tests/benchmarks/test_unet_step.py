@@ -36,3 +36,10 @@ def test_calls_take_turns_in_reverse_order_every_second_round():
 def test_the_full_size_is_stable_diffusion_1_5():
     network = unet_step.empty("unveil", unet_step.FULL)
     assert sum(weight.numel() for weight in network.parameters()) == 859_520_964
+
+
+def test_memory_is_that_of_the_weights_and_a_step():
+    found = unet_step.memory("unveil", unet_step.TINY, torch.float32)
+    network = unet_step.empty("unveil", unet_step.TINY)
+    weights = sum(4 * weight.numel() for weight in network.parameters()) / 2**30
+    assert found["peak_gb"] > found["step_gb"] >= 0.0 and found["peak_gb"] > weights
