@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unveil.files.json_objects import JsonObject
@@ -104,7 +105,7 @@ def _images(config: EvalAutoencoder, progress: Progress) -> tuple[np.ndarray, st
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
 
-    known: JsonObject = {}
+    known: JsonObject = {"hold_out": 0.0}  # all images of `data`
     if config.checkpoint != TAEF2 and read_recipe(folder := find_checkpoint(config.checkpoint)) != "image":
         known = read_autoencoder_config(folder)
     if config.data is None and "data" not in known:
@@ -113,7 +114,8 @@ def _images(config: EvalAutoencoder, progress: Progress) -> tuple[np.ndarray, st
     with enough_memory("read fewer or smaller images"):
         train, held = images_of(usual | known | {"names": ()}, config.data)
     report(train, progress)
-    chosen, which = (held, "held-out images") if len(held) > 1 else (train, "training images")
+    others = "training images" if config.data is None else f"images of {Path(config.data).name}"
+    chosen, which = (held, "held-out images") if len(held) > 1 else (train, others)
     if len(chosen) < 2:
         raise UnveilError(f"there are {len(chosen)} images to reconstruct, and at least 2 are needed")
     rows = np.random.default_rng(config.job.seed).permutation(len(chosen))[: config.n]
