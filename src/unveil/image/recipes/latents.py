@@ -18,26 +18,6 @@ if TYPE_CHECKING:
 FILE = "autoencoder.safetensors"
 
 
-def new_latents(name: str, run: Path, resume: bool, device: str) -> tuple[Latents | None, dict[str, object]]:
-    """The latent space of a training, and the fields of config.json that describe it.
-
-    Its weights are written into the run folder; a resumed run keeps its own.
-
-    Args:
-        name: taef2, or a run, a checkpoint or a packaged model of `unveil train autoencoder`; "": pixels.
-    Raises:
-        UnveilError: no such autoencoder, or a damaged one.
-    """
-    from unveil.image.recipes.autoencoder.load import load_latents
-
-    if not name:
-        return None, {}
-    latents = load_latents(name, device)
-    described = write_latents(latents, run, keep=resume)
-    stored = latents_of_run({"autoencoder": described}, run, device)
-    return stored, {"autoencoder": described}
-
-
 def write_latents(latents: Latents, run: Path, keep: bool = False) -> dict[str, object]:
     """Write autoencoder.safetensors into a run folder; returns what config.json says of it.
 

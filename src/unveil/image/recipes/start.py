@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 from unveil.files.atomic import check_output, replacing
 from unveil.files.json_objects import JsonObject
-from unveil.image.recipes.latents import latents_of_run, new_latents, write_latents
+from unveil.image.recipes.latents import latents_of_run, write_latents
 from unveil.image.recipes.load import Opened, few, open_image
 from unveil.image.recipes.prompts import FILE, caption_flags, new_text, text_of
 from unveil.image.recipes.train_config import FROM_IMAGES, TRAIN_PRESETS, TrainImage, for_trunk, is_set
@@ -68,6 +69,26 @@ def started(config: TrainImage, before: JsonObject | None) -> Opened | None:
             f"convert {config.start_from} OUT"
         )
     return opened
+
+
+def new_latents(name: str, run: Path, resume: bool, device: str) -> tuple[Latents | None, dict[str, object]]:
+    """The latent space of a training, and the fields of config.json that describe it.
+
+    Its weights are written into the run folder; a resumed run keeps its own.
+
+    Args:
+        name: taef2, or a run, a checkpoint or a packaged model of `unveil train autoencoder`; "": pixels.
+    Raises:
+        UnveilError: no such autoencoder, or a damaged one.
+    """
+    from unveil.image.recipes.autoencoder.load import load_latents
+
+    if not name:
+        return None, {}
+    latents = load_latents(name, device)
+    described = write_latents(latents, run, keep=resume)
+    stored = latents_of_run({"autoencoder": described}, run, device)
+    return stored, {"autoencoder": described}
 
 
 def start_latents(config: TrainImage, start: Opened | None) -> tuple[Latents | None, dict[str, object]]:
