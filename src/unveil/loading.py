@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.runs.recognised import Recognised
 from unveil.runs.verb import wired
@@ -49,7 +50,7 @@ ALLOWED = {
 
 
 def load(
-    path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: Any
+    path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: object
 ) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier | Latents:
     """Load a trained model.
 
@@ -89,6 +90,7 @@ def load(
     from unveil.runs.checkpoints import find_checkpoint, local_name, zoo_names
     from unveil.runs.config import read_recipe
 
+    pair: Callable[..., GuidedPlanner] = load_pair
     name = str(path_or_name)
     if name == "taef2" and not settings and not Path(name).exists():
         return wired("image.recipes.autoencoder.load:load_latents")(name, device)
@@ -98,11 +100,11 @@ def load(
         if not read_recipe(path) and (it := recognised(path)) is not None:
             return it.load(device, seed, **settings)
         if path.is_dir() and places_below(path):
-            return load_pair(name, device, seed, **settings)
+            return pair(name, device, seed, **settings)
     folder = find_checkpoint(name)
     recipe = read_recipe(folder)
     if recipe in RECIPES:
-        return load_pair(name, device, seed, **settings)
+        return pair(name, device, seed, **settings)
     if (allowed := ALLOWED.get(recipe)) is not None and (
         unknown := ", ".join(set(settings) - {*allowed.names})
     ):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.image.recipes.convert import convert_images, inspect_images, load_images
 from unveil.image.recipes.stable_diffusion import (
@@ -29,8 +30,10 @@ def recognise(path: Path) -> Recognised | None:
     if not is_image(path):
         return None
 
-    def load(device: str, seed: int, **settings: Any) -> ImageModel | ImageClassifier:
-        return load_images(path, device, **settings)
+    loader: Callable[..., ImageModel | ImageClassifier] = load_images
+
+    def load(device: str, seed: int, **settings: object) -> ImageModel | ImageClassifier:
+        return loader(path, device, **settings)
 
     def inspect(reading: Reading) -> str:
         return inspect_images(path, reading.size, reading.flags)
@@ -42,8 +45,10 @@ def recognise(path: Path) -> Recognised | None:
 
 
 def _stable_diffusion(path: Path) -> Recognised:
-    def load(device: str, seed: int, **settings: Any) -> ImageModel:
-        return load_stable_diffusion(path, device, **settings)
+    loader: Callable[..., ImageModel] = load_stable_diffusion
+
+    def load(device: str, seed: int, **settings: object) -> ImageModel:
+        return loader(path, device, **settings)
 
     def inspect(reading: Reading) -> str:
         return inspect_stable_diffusion(path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.convert import convert_diffuser, inspect_diffuser
 from unveil.runs.recognised import Reading, Recognised
@@ -11,6 +12,8 @@ from unveil.runs.recognised import Reading, Recognised
 if TYPE_CHECKING:
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
+    from unveil.planning.trajectory_model import TrajectoryModel
+    from unveil.planning.weights.diffuser import Original
 
 
 def recognise(path: Path) -> Recognised | None:
@@ -22,13 +25,16 @@ def recognise(path: Path) -> Recognised | None:
     if not path.is_dir() or not is_original(path):
         return None
 
-    def load_maze(device: str, seed: int, dataset: str | None = None, **reading: Any) -> Diffuser:
-        return driver_of(*read_original_maze(path, **reading), device, seed, dataset)
+    read: Callable[..., tuple[TrajectoryModel, Original]] = read_original_maze
+    pair: Callable[..., GuidedPlanner] = load_pair
 
-    def load(device: str, seed: int, **settings: Any) -> Diffuser | GuidedPlanner:
-        if is_maze(path):
-            return load_maze(device, seed, **settings)
-        return load_pair(str(path), device, seed, **settings)
+    def load_maze(device: str, seed: int, dataset: str | None = None, **reading: object) -> Diffuser:
+        return driver_of(*read(path, **reading), device, seed, dataset)
+
+    maze: Callable[..., Diffuser] = load_maze
+
+    def load(device: str, seed: int, **settings: object) -> Diffuser | GuidedPlanner:
+        return maze(device, seed, **settings) if is_maze(path) else pair(str(path), device, seed, **settings)
 
     def inspect(reading: Reading) -> str:
         return inspect_diffuser(path, reading.epoch)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.policy.policy import Policy
@@ -18,8 +18,10 @@ def recognise(path: Path) -> Recognised | None:
     if not policies:
         return None
 
-    def load(device: str, seed: int, **settings: Any) -> Policy:
-        return load_foreign_policy(policies, device, seed, **settings)[0]
+    loader: Callable[..., tuple[Policy, str]] = load_foreign_policy
+
+    def load(device: str, seed: int, **settings: object) -> Policy:
+        return loader(policies, device, seed, **settings)[0]
 
     def convert(out: Path, reading: Reading) -> str:
         if reading.dataset is not None:

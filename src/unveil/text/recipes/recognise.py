@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from unveil.errors import UnveilError
 from unveil.runs.recognised import Reading, Recognised
@@ -18,8 +18,10 @@ def recognise(path: Path) -> Recognised | None:
     from unveil.text.recipes.convert import inspect_llada
     from unveil.text.recipes.load import load_text_model
 
-    def load(device: str, seed: int, **settings: Any) -> TextModel:
-        return load_text_model(str(path), device, **settings)
+    loader: Callable[..., TextModel] = load_text_model
+
+    def load(device: str, seed: int, **settings: object) -> TextModel:
+        return loader(str(path), device, **settings)
 
     def convert(out: Path, reading: Reading) -> str:
         raise UnveilError(
