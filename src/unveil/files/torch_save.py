@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class Form:
     zipped: bool = True
 
 
-def read_torch(file: Path, form: Form | None = None) -> Any:  # of what a pickle holds
+def read_torch(file: Path, form: Form | None = None) -> object:
     """Read the saved object, with its tensors on the CPU, where they may share memory.
 
     Args:

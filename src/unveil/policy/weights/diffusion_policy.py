@@ -17,6 +17,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.files import omegaconf as hydra_config
 from unveil.files import omegaconf_interpolation as interpolation
+from unveil.files.json_objects import JsonObject
 from unveil.files.npz import DAMAGE
 from unveil.files.pickles import Made, Symbol, nothing, read_pickle
 from unveil.files.torch_save import Form, read_torch
@@ -63,7 +64,7 @@ def read_policy(file: Path) -> PolicyWeights:
             unsupported policy.
     """
     try:
-        state = read_torch(file, _FORM)
+        state = cast(JsonObject, read_torch(file, _FORM))  # whose form was checked
     except UnveilError as error:
         raise UnveilError(f"{error}{_other(file)}") from error
     try:

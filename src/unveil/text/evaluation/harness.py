@@ -1,10 +1,10 @@
 """Text models in EleutherAI's lm-evaluation-harness (`pip install 'unveil[harness]'`). Only
 `as_harness_model` imports the package."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -185,7 +185,7 @@ class HarnessText:
         return write(self.model, canvas, settings).ids[0, -length:].tolist() == continuation
 
 
-def as_harness_model(model: TextModel, **options: Any) -> HarnessText:
+def as_harness_model(model: TextModel, **options: object) -> HarnessText:
     """A `HarnessText` that is an `lm_eval.api.model.LM`, for `lm_eval.simple_evaluate(model=...,
     tasks=[...])`.
 
@@ -198,7 +198,8 @@ def as_harness_model(model: TextModel, **options: Any) -> HarnessText:
         raise UnveilError(
             "tasks of lm-evaluation-harness need the package lm_eval: pip install 'unveil[harness]'"
         ) from error
-    return type("UnveilText", (HarnessText, LM), {})(model, **options)
+    made = cast(Callable[..., HarnessText], type("UnveilText", (HarnessText, LM), {}))
+    return made(model, **options)
 
 
 def harness_metrics(
