@@ -49,8 +49,8 @@ def prepare(
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
     _check(config, enlarges, map_of(model) == "small picture")
-    check_map(config, model)
     check_beside(config, model.shape)
+    check_map(config, model)
     if config.outpaint:
         ready = outpainted(config, model)
         return ready._replace(given=replace(ready.given, classifier=classifier))
@@ -203,6 +203,12 @@ def check_map(config: SampleImage, model: ImageModel) -> None:
         ValueError: such settings, and what to give.
     """
     kind = map_of(model)
+    noisy = kind == "small picture" or model.shape.beside == "lowres"
+    if not noisy and config.noise_level != type(config).noise_level:
+        raise ValueError(
+            "`noise_level` is for models that know the noise of small images (Stable Diffusion's x4 "
+            "upscaler, `concat=lowres`); leave it out"
+        )
     if kind == "other":
         raise ValueError("this model sees a map beside the image: give it in Python, as `given.beside`")
     if kind == "inpainting" and config.task != "inpaint" and not config.outpaint:
@@ -219,12 +225,6 @@ def check_map(config: SampleImage, model: ImageModel) -> None:
         raise ValueError("`depth` is for Stable Diffusion's models that see depth, and this is none")
     if kind == "small picture" and (config.task or config.outpaint or config.size or not config.given):
         raise ValueError("this model is an upscaler: give `given`, small images, without `task` or `size`")
-    noisy = kind == "small picture" or model.shape.beside == "lowres"
-    if not noisy and config.noise_level != type(config).noise_level:
-        raise ValueError(
-            "`noise_level` is for models that know the noise of small images (Stable Diffusion's x4 "
-            "upscaler, `concat=lowres`); leave it out"
-        )
 
 
 def _check(config: SampleImage, enlarges: bool, upscales: bool) -> None:
