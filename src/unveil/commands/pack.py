@@ -38,6 +38,8 @@ class Pack:
     value: Path | None = None
     """run folder of the value function of a locomotion model; needed if the model is not conditional on
     returns"""
+    autoencoder: Path | None = None
+    """run folder of the autoencoder of an image model in a latent space; the card tells its training, too"""
     into: Path | None = None
     """folder to write the model's folder into; by default that of the packaged models, inside unveil"""
 
@@ -97,13 +99,17 @@ def pack(config: Pack) -> str:
             files["value.safetensors"] = small(read_tensors(guide / "ema.safetensors"))
         card = wired(CARDS[recipe])(config.name, trained, config.results)
     else:
-        card = wired(CARDS[recipe])(config.name, checkpoint, whole, config.results)
+        results = config.results
+        if "autoencoder" in whole:
+            results = tuple(file for file in results if not _of_autoencoder(file))
+        card = wired(CARDS[recipe])(config.name, checkpoint, whole, results)
     if recipe == "text" or "tokenizer_digest" in whole:
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
     if "autoencoder" in whole:  # a model of latents is packaged with what decodes them
         halved = small(read_tensors(checkpoint.parent / "autoencoder.safetensors"))
         files["autoencoder.safetensors"] = halved
         described["autoencoder"] = whole["autoencoder"] | {"sha256": hashlib.sha256(halved).hexdigest()}
+        card += _autoencoder_part(config, checkpoint.parent / "autoencoder.safetensors")
     if recipe in ("image", "autoencoder") and whole["data"] == FASHION:  # valid on every machine, not a path
         described["data"] = FASHION
     files["card.md"] = card.encode()
@@ -127,6 +133,36 @@ def pack(config: Pack) -> str:
         with replacing(folder / name) as partial:
             partial.write_bytes(data)
     return f"{folder}: {size / 2**20:.2f} MiB, {sum(v.numel() for v in weights.values()):,} numbers"
+
+
+def _of_autoencoder(file: Path) -> bool:
+    """Whether a file of results is of `unveil eval autoencoder`."""
+    return json.loads(file.read_text()).get("recipe") == "autoencoder"
+
+
+def _autoencoder_part(config: Pack, file: Path) -> str:
+    """What the card of a model in a latent space says of its autoencoder.
+
+    Args:
+        file: the autoencoder's weights in the model's run.
+    Raises:
+        UnveilError: no run is given, or one with other weights.
+    """
+    from unveil.files.safetensors import read_tensors
+    from unveil.runs.checkpoints import find_checkpoint
+
+    if config.autoencoder is None:
+        raise UnveilError(
+            "a model in a latent space is packaged with its autoencoder; give its run as `autoencoder`"
+        )
+    checkpoint = find_checkpoint(str(config.autoencoder))
+    trained, kept = read_tensors(checkpoint / "ema.safetensors"), read_tensors(file)
+    if not all(name in trained and bool((trained[name] == part).all()) for name, part in kept.items()):
+        raise UnveilError(f"{config.autoencoder} is not the autoencoder that {config.run} was trained with")
+    whole: JsonObject = json.loads((checkpoint.parent / "config.json").read_text())
+    results = tuple(result for result in config.results if _of_autoencoder(result))
+    card: str = wired(CARDS["autoencoder"])(config.name, checkpoint, whole, results)
+    return "\n## Its autoencoder\n" + card.split("\n", 1)[1]
 
 
 def _refusal(described: JsonObject) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stripes import SMALL, write_stripes
+from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
 from unveil.image.data.caption_sampler import caption_of
@@ -141,11 +141,8 @@ def test_prompts_of_the_contact_sheet_are_said_rightly():
 
 def test_the_contact_sheet_shows_prompts(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    stripes = write_stripes(tmp_path)
-    for file in stripes.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}\n")
-    text = ["--captions", "txt", "--text-width", "8", "--text-layers", "1", "--text-heads", "2"]
-    flags = ["--data", str(stripes), *text, "--steps", "2", "--batch-size", "4", "--out", "run"]
+    stripes = write_captioned(tmp_path)
+    flags = ["--data", str(stripes), *WORDS, "--steps", "2", "--batch-size", "4", "--out", "run"]
     assert main(["train", "image", "--preset", "tiny", *SMALL, *flags]) == 0
     one = ["--checkpoint", "run", "--steps", "3", "--device", "cpu", "--prompts", "stripes that lie", "lie"]
     assert main(["demo", "text-to-image", *one]) == 0

@@ -5,24 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from stripes import SMALL, write_stripes
+from stripes import TINY, write_captioned
 
 from unveil.cli import main
 from unveil.loading import load
 
-TINY = [
-    "--preset",
-    "tiny",
-    "--bfloat16",
-    "False",
-    *SMALL,
-    "--batch-size",
-    "8",
-    "--warmup",
-    "2",
-    "--save-every",
-    "3",
-]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "stripes", "that", "lie", "stand"]
 
 
@@ -31,9 +18,7 @@ def base(tmp_path_factory) -> Path:
     """Captioned stripes, a random BERT, and a run with it, the memory of whose steps is counted first."""
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("frozen")
-    stripes = write_stripes(folder)
-    for file in stripes.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}")
+    stripes = write_captioned(folder)
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=len(WORDS),
@@ -45,17 +30,9 @@ def base(tmp_path_factory) -> Path:
     )
     transformers.BertModel(config).save_pretrained(folder / "bert")
     (folder / "bert" / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    flags = [
-        "--data",
-        str(stripes),
-        "--captions",
-        "txt",
-        "--encoder",
-        str(folder / "bert"),
-        "--text-length",
-        "8",
-    ]
-    assert main(["train", "image", *TINY, *flags, "--steps", "3", "--out", str(folder / "run")]) == 0
+    flags = ["--data", str(stripes), "--captions", "txt", "--encoder", str(folder / "bert")]
+    flags += ["--text-length", "8", "--save-every", "3", "--steps", "3", "--out", str(folder / "run")]
+    assert main(["train", "image", *TINY, *flags]) == 0
     return folder
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stripes import SMALL, write_stripes
+from stripes import TINY, TUNED, WORDS, write_captioned, write_rings
 
 from unveil.cli import main
 from unveil.files.safetensors import read_tensors
@@ -16,38 +16,24 @@ from unveil.image.learned_words import table_of
 from unveil.image.weights.textual_inversion import read_words
 from unveil.loading import load
 
-BASE = split(
-    "--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --save-every 6 --no-samples --steps 6 "
-    "--learning-rate 5e-2"
-)
-WORDS = split("--captions txt --text-width 8 --text-layers 1 --text-heads 2 --text-length 6")
-QUICK = split(
-    "--bfloat16 False --device cpu --batch-size 2 --save-every 3 --keep 0 --steps 6 --no-samples "
-    "--learning-rate 1e-1"
-)
+BASE = [*TINY, *split("--save-every 6 --no-samples --steps 6 --learning-rate 5e-2")]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """Stripes with a caption each, a run on them, two pictures of rings, and a word of two vectors for these."""
     folder = tmp_path_factory.mktemp("word")
-    stripes = write_stripes(folder)
-    for file in stripes.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}\n")
+    stripes = write_captioned(folder)
     flags = ["--data", str(stripes), *WORDS, "--out", str(folder / "base")]
-    assert main(["train", "image", *BASE, *SMALL, *flags]) == 0
-    (folder / "rings").mkdir()
-    for k in range(2):
-        y, x = np.mgrid[:8, :8] - 3.5
-        ring = np.where(np.hypot(y, x).round() % 4 < 2, 250, 5 + k)
-        Image.fromarray(ring.astype(np.uint8)).save(folder / "rings" / f"{k}.png")
+    assert main(["train", "image", *BASE, *flags]) == 0
+    write_rings(folder, 8)
     assert main(word(folder, folder / "run", "--init", "stripes", "--vectors", "2")) == 0
     return folder
 
 
 def word(folder: Path, out: Path, *flags: str) -> list[str]:
     data = ["--base", str(folder / "base"), "--data", str(folder / "rings"), "--token", "<ring>"]
-    return ["train", "inversion", *QUICK, *data, *flags, "--out", str(out)]
+    return ["train", "inversion", *TUNED, *data, *flags, "--out", str(out)]
 
 
 def sampled(checkpoint: Path, out: Path, *flags: str, prompt: str) -> np.ndarray:

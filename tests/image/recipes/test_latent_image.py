@@ -134,3 +134,32 @@ def test_pictures_that_the_factor_does_not_divide_are_refused(base, tmp_path, ca
     data = ["--data", str(tmp_path / "odd.npz"), "--latent", str(base / "ae"), "--out", str(tmp_path / "run")]
     assert main([*MODEL, *data, "--steps", "3"]) == 2
     assert "multiples of" in capsys.readouterr().err
+
+
+def test_a_packaged_model_tells_the_training_of_its_autoencoder(base, tmp_path, capsys):
+    pack = ["weights", "pack", "--run", str(base / "run"), "--name", "small", "--into", str(tmp_path)]
+    assert main(pack) == 2
+    assert "give its run as --autoencoder" in capsys.readouterr().err
+    other = [
+        *AUTOENCODER,
+        "--seed",
+        "1",
+        "--data",
+        str(base / "squares.npz"),
+        "--out",
+        str(tmp_path / "other"),
+    ]
+    assert main(other) == 0
+    assert main([*pack, "--autoencoder", str(tmp_path / "other")]) == 2
+    assert "is not the autoencoder that" in capsys.readouterr().err
+    scores = str(tmp_path / "scores.json")
+    judge = ["eval", "autoencoder", "--data", str(base / "squares.npz"), "--extractor", "pixels", "--n", "8"]
+    assert main([*judge, "--device", "cpu", "--checkpoint", str(base / "run"), "--json", scores]) == 0
+    assert main([*pack, "--autoencoder", str(base / "ae"), "--results", scores]) == 0
+    card = (tmp_path / "small" / "card.md").read_text()
+    model, autoencoder = card.split("## Its autoencoder")
+    assert "unveil train image" in model and "psnr_mean" not in model
+    assert "unveil train autoencoder" in autoencoder and "| psnr_mean |" in autoencoder
+    assert "eval autoencoder --checkpoint small --data squares.npz" in autoencoder
+    small = load(tmp_path / "small", "cpu")
+    assert small.latent is not None and small.picture == (3, 16, 16)

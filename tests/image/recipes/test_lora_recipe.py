@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stripes import SMALL, write_stripes
+from stripes import SMALL, TINY, TUNED, WORDS, write_captioned, write_rings
 
 from unveil.cli import main
 from unveil.files.safetensors import read_tensors
@@ -17,14 +17,7 @@ from unveil.image.adapters import adapted_layers
 from unveil.image.recipes.tuned import adapter_shape
 from unveil.loading import load
 
-BASE = split(
-    "--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --save-every 6 --no-samples --steps 6 --learning-rate 5e-2"
-)
-WORDS = split("--captions txt --text-width 8 --text-layers 1 --text-heads 2 --text-length 6")
-QUICK = split(
-    "--bfloat16 False --device cpu --batch-size 2 --save-every 3 --keep 0 --steps 6 --no-samples "
-    "--learning-rate 1e-1"
-)
+BASE = [*TINY, *split("--save-every 6 --no-samples --steps 6 --learning-rate 5e-2")]
 SAMPLE = split("--steps 2 -n 2 --scale 2 --prompt")
 
 
@@ -32,23 +25,17 @@ SAMPLE = split("--steps 2 -n 2 --scale 2 --prompt")
 def base(tmp_path_factory) -> Path:
     """Stripes with a caption each, a run on them, two pictures of rings, and adapters that learned them."""
     folder = tmp_path_factory.mktemp("lora")
-    stripes = write_stripes(folder)
-    for file in stripes.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}\n")
+    stripes = write_captioned(folder)
     flags = ["--data", str(stripes), *WORDS, "--out", str(folder / "base")]
-    assert main(["train", "image", *BASE, *SMALL, *flags]) == 0
-    (folder / "rings").mkdir()
-    for k in range(2):
-        y, x = np.mgrid[:12, :12] - 5.5
-        ring = np.where(np.hypot(y, x).round() % 4 < 2, 250, 5 + k)
-        Image.fromarray(ring.astype(np.uint8)).save(folder / "rings" / f"{k}.png")
+    assert main(["train", "image", *BASE, *flags]) == 0
+    write_rings(folder, 12)
     assert main(lora(folder, folder / "run", "--dreambooth", "stripes that ring")) == 0
     return folder
 
 
 def lora(folder: Path, out: Path, *flags: str) -> list[str]:
     data = ["--base", str(folder / "base"), "--data", str(folder / "rings")]
-    return ["train", "lora", *QUICK, *data, *flags, "--out", str(out)]
+    return ["train", "lora", *TUNED, *data, *flags, "--out", str(out)]
 
 
 def sampled(checkpoint: Path, out: Path, *flags: str, prompt: str = "stripes that lie") -> np.ndarray:
@@ -172,7 +159,7 @@ def test_samples_on_the_way_change_nothing(base, tmp_path):
 def test_a_base_that_changed_or_went_is_said(base, tmp_path, capsys):
     shutil.copytree(base / "base", tmp_path / "base")
     data = ["--base", str(tmp_path / "base"), "--data", str(base / "rings"), "--dreambooth", "rings"]
-    assert main(["train", "lora", *QUICK, *data, "--out", str(tmp_path / "run")]) == 0
+    assert main(["train", "lora", *TUNED, *data, "--out", str(tmp_path / "run")]) == 0
     run = str(tmp_path / "run")
     sample = ["sample", "image", "--checkpoint", run, "-n", "1", "--out", str(tmp_path / "x")]
     shutil.copytree(tmp_path / "base", tmp_path / "kept")

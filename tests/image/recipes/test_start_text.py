@@ -8,13 +8,12 @@ from shlex import split
 
 import pytest
 import torch
-from stripes import SMALL, write_stripes
+from stripes import SMALL, WORDS, write_stripes
 
 from unveil.cli import main
 from unveil.loading import load
 
 BASE = split("--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --save-every 3 --no-samples --steps 3")
-WORDS = split("--text-width 8 --text-layers 1 --text-heads 2 --text-length 6")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def base(tmp_path_factory) -> Path:
     for place, text in ((stripes, "stripes that {}"), (folder / "other", "new stripes {}")):
         for file in place.rglob("*.png"):
             file.with_suffix(".txt").write_text(text.format(file.parent.name))
-    flags = ["--data", str(stripes), "--captions", "txt", *WORDS, "--out", str(folder / "base")]
+    flags = ["--data", str(stripes), *WORDS, "--out", str(folder / "base")]
     assert main(["train", "image", *BASE, *SMALL, *flags]) == 0
     return folder
 

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from shlex import split
 
 import pytest
 import torch
 from PIL import Image
-from stripes import SMALL, write_stripes
+from stripes import TINY, WORDS, write_captioned, write_stripes
 
 from unveil.cli import main
 from unveil.files.pictures import read_parameters
@@ -15,44 +16,16 @@ from unveil.image.infotext import parse_infotext
 from unveil.image.settings import ImageSettings
 from unveil.loading import load
 
-TINY = [
-    "--preset",
-    "tiny",
-    "--bfloat16",
-    "False",
-    *SMALL,
-    "--batch-size",
-    "8",
-    "--warmup",
-    "2",
-    "--save-every",
-    "3",
-    "--keep",
-    "0",
-]
-WORDS = [
-    "--captions",
-    "txt",
-    "--text-width",
-    "8",
-    "--text-layers",
-    "1",
-    "--text-heads",
-    "2",
-    "--text-length",
-    "6",
-]
+EACH = [*TINY, *split("--save-every 3 --keep 0")]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """Stripes with a caption each, and a run on them."""
     folder = tmp_path_factory.mktemp("text")
-    stripes = write_stripes(folder)
-    for file in stripes.rglob("*.png"):
-        file.with_suffix(".txt").write_text(f"stripes that {file.parent.name}\n")
+    stripes = write_captioned(folder)
     flags = ["--data", str(stripes), *WORDS, "--steps", "6", "--out", str(folder / "run")]
-    assert main(["train", "image", *TINY, *flags]) == 0
+    assert main(["train", "image", *EACH, *flags]) == 0
     return folder
 
 
@@ -145,7 +118,7 @@ def test_resuming_is_bit_exact_and_keeps_the_words(base, tmp_path):
         for k, count in enumerate(steps):
             more = ["--resume"] if k else []
             assert (
-                main(["train", "image", *TINY, *flags, "--steps", count, "--out", str(tmp_path / out), *more])
+                main(["train", "image", *EACH, *flags, "--steps", count, "--out", str(tmp_path / out), *more])
                 == 0
             )
     one, two = (load(tmp_path / out, "cpu").state_dict() for out in ("whole", "parts"))
@@ -175,7 +148,7 @@ def test_what_a_model_of_text_cannot_do(base, tmp_path, capsys, flags, error):
 def test_a_prompt_needs_a_model_of_text(tmp_path, capsys):
     stripes = write_stripes(tmp_path)
     assert (
-        main(["train", "image", *TINY, "--data", str(stripes), "--steps", "3", "--out", str(tmp_path / "r")])
+        main(["train", "image", *EACH, "--data", str(stripes), "--steps", "3", "--out", str(tmp_path / "r")])
         == 0
     )
     flags = ["--checkpoint", str(tmp_path / "r"), "--prompt", "a cat", "--out", str(tmp_path / "x")]
@@ -222,7 +195,7 @@ def test_a_tokenizer_of_captions_is_made_once_and_shared(base, tmp_path, capsys)
         "--out",
         str(tmp_path / "run"),
     ]
-    assert main(["train", "image", *TINY, *flags]) == 0
+    assert main(["train", "image", *EACH, *flags]) == 0
     assert (tmp_path / "run" / "tokenizer.json").read_bytes() == words.read_bytes()
     words.write_text("{}")
     assert main(made) != 0  # not ours any more

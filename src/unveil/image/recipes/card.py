@@ -85,7 +85,8 @@ def scores(recipe: str, name: str, data: str, results: Sequence[Path]) -> list[s
     for file in results:
         result = json.loads(file.read_text())
         named = {"unveil": result["metrics"], **result.get("reference", {})}
-        command = f"`unveil eval {recipe} --checkpoint {name} --data {data} --n {result['metrics']['n']}`"
+        scored = Path((result.get("config") or {}).get("data") or data).name
+        command = f"`unveil eval {recipe} --checkpoint {name} --data {scored} --n {result['metrics']['n']}`"
         lines += ["", f"## {result['protocol']}", "", command, ""]
         lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
         for key in result["metrics"]:

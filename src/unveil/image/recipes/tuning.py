@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from unveil.image.data.images import ImageSet
     from unveil.image.model import ImageModel
     from unveil.image.recipes.tuning_flags import FewPictures, TunedBase
-    from unveil.image.training import RandomData
+    from unveil.image.training import ImageBatch, RandomData
     from unveil.runs.progress import Progress
+    from unveil.runs.training import Task
 
 LOWER = "lower --batch-size and raise --accumulate as much, or lower --size"
 ENCODED = 2**17  # pixels that an autoencoder encodes at a time
@@ -155,6 +156,47 @@ def random_data(
         return random
     batch = max(1, min(32, ENCODED // images.pixels[0, 0].size))
     return RandomLatents(codes_of(model.latent, images, run, mirrored, progress, batch), random)
+
+
+def learned_from(images: ImageSet, pictures: FewPictures) -> JsonObject:
+    """What config.json says of the pictures."""
+    assert images.captions is not None
+    return {
+        "asked_size": pictures.size,
+        "size": images.pixels.shape[-1],
+        "channels": images.pixels.shape[1],
+        "images": len(images),
+        "skipped": images.skipped,
+        "example": images.captions[0],
+    }
+
+
+def tuned_task(
+    model: ImageModel,
+    trained: nn.Module,
+    draws: Callable[[int], Callable[[torch.Generator], ImageBatch]],
+    size: int,
+    gamma: float,
+) -> Task:
+    """The training of a module inside a model, by the model's own loss.
+
+    Args:
+        trained: the module.
+        draws: from the size of a batch to a function that draws it.
+        gamma: of the min-SNR loss weights; 0: none.
+    """
+    from unveil.image.training import image_loss
+    from unveil.runs.training import Task
+
+    def counted(it: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
+        return image_loss(it, batch, gamma)
+
+    def loss(_: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
+        return image_loss(model, batch, gamma)
+
+    return Task(
+        trained, draws(size), loss, {}, draws=draws, size=size, counted=(model, counted), lower="--size"
+    )
 
 
 def sampler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from unveil.image.data.images import ImageSet
     from unveil.image.recipes.inversion.config import TrainInversion
@@ -38,11 +38,20 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
 
     from unveil.image.learned_words import add_words
     from unveil.image.recipes.inversion.config import TrainInversion
-    from unveil.image.recipes.tuning import LOWER, check_given, open_base, random_data, read_pictures, sampler
-    from unveil.image.training import image_batches, image_loss
+    from unveil.image.recipes.tuning import (
+        LOWER,
+        check_given,
+        learned_from,
+        open_base,
+        random_data,
+        read_pictures,
+        sampler,
+        tuned_task,
+    )
+    from unveil.image.training import image_batches
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
-    from unveil.runs.training import Task, as_json, begin, run_task
+    from unveil.runs.training import as_json, begin, run_task
 
     run = config.run.folder
     check_given(config.model, config.pictures)
@@ -70,36 +79,17 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
     described = as_json(
         flat(config)
         | base.described
-        | {
-            "recipe": "inversion",
-            "asked_size": config.pictures.size,
-            "size": size,
-            "channels": images.pixels.shape[1],
-            "images": len(images),
-            "skipped": images.skipped,
-            "templates": () if config.captions else templates,
-            "example": images.captions[0],
-        }
+        | learned_from(images, config.pictures)
+        | {"recipe": "inversion", "templates": () if config.captions else templates}
     )
 
     def draws(count: int) -> Callable[[torch.Generator], ImageBatch]:
         return image_batches(data, model.shape, count, drop)
 
-    gamma = described["min_snr"]
-
-    def counted(it: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-        return image_loss(it, batch, gamma)
-
-    def loss(_: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-        return image_loss(model, batch, gamma)
-
     def on_save(step: int, averaged: dict[str, Tensor]) -> None:
         write_words(run, config.token, averaged["vectors"], step)
 
-    batch = config.run.batch_size
-    task = Task(
-        vectors, draws(batch), loss, {}, draws=draws, size=batch, counted=(model, counted), lower="--size"
-    )
+    task = tuned_task(model, vectors, draws, config.run.batch_size, described["min_snr"])
     on_sample = sampler(base, vectors, images.captions, size, run, progress)
     with enough_memory(LOWER):
         run_task(task, config.run, device, run, described, TrainInversion(), progress, on_sample, on_save)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from unveil.image.adapters import Part
     from unveil.image.recipes.lora.config import TrainLora
@@ -32,12 +32,21 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
     from unveil.image.recipes.lora.config import TrainLora
     from unveil.image.recipes.lora.prior import prior_pictures
     from unveil.image.recipes.tuned import adapter_shape
-    from unveil.image.recipes.tuning import LOWER, check_given, open_base, random_data, read_pictures, sampler
-    from unveil.image.training import image_batches, image_loss
+    from unveil.image.recipes.tuning import (
+        LOWER,
+        check_given,
+        learned_from,
+        open_base,
+        random_data,
+        read_pictures,
+        sampler,
+        tuned_task,
+    )
+    from unveil.image.training import image_batches
     from unveil.image.weights.lora_layers import layers_of
     from unveil.runs.device import enough_memory
     from unveil.runs.flags import flat
-    from unveil.runs.training import Task, as_json, begin, run_task
+    from unveil.runs.training import as_json, begin, run_task
 
     run, rank = config.run.folder, config.rank
     check_given(config.model, config.pictures)
@@ -60,17 +69,7 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
             seed, count = config.run.seed, config.prior_images
             shown = prior_pictures(base, config.prior, count, size, seed, run, progress)
             prior = random_data(model, shown, run, False, progress)
-    described |= as_json(
-        {
-            "recipe": "lora",
-            "asked_size": config.pictures.size,
-            "size": size,
-            "channels": images.pixels.shape[1],
-            "images": len(images),
-            "skipped": images.skipped,
-            "example": images.captions[0],
-        }
-    )
+    described |= as_json({"recipe": "lora"} | learned_from(images, config.pictures))
     network, text = model.denoiser.network, model.text
     assert isinstance(network, UNet2d) and text is not None
     names = layers_of(network, text.network)
@@ -85,21 +84,10 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
             instance, image_batches(prior, model.shape, count, drop), config.prior_weight
         )
 
-    gamma = described["min_snr"]
-
-    def counted(it: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-        return image_loss(it, batch, gamma)
-
-    def loss(_: nn.Module, batch: ImageBatch) -> tuple[Tensor, Mapping[str, float]]:
-        return image_loss(model, batch, gamma)
-
     def on_save(step: int, averaged: dict[str, Tensor]) -> None:
         write_loras(run, names, updates(layers, averaged), described, step)
 
-    batch = config.run.batch_size
-    task = Task(
-        trained, draws(batch), loss, {}, draws=draws, size=batch, counted=(model, counted), lower="--size"
-    )
+    task = tuned_task(model, trained, draws, config.run.batch_size, described["min_snr"])
     on_sample = sampler(base, trained, images.captions, size, run, progress)
     with enough_memory(LOWER):
         run_task(task, config.run, device, run, described, TrainLora(), progress, on_sample, on_save)
