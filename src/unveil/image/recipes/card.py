@@ -85,8 +85,11 @@ def scores(recipe: str, name: str, data: str, results: Sequence[Path]) -> list[s
     for file in results:
         result = json.loads(file.read_text())
         named = {"unveil": result["metrics"], **result.get("reference", {})}
-        scored = Path((result.get("config") or {}).get("data") or data).name
-        command = f"`unveil eval {recipe} --checkpoint {name} --data {scored} --n {result['metrics']['n']}`"
+        asked: JsonObject = result.get("config") or {}
+        scored = Path(asked.get("data") or data).name
+        scale = f" --scale {asked['scale']:g}" if asked.get("scale", 1.0) != 1.0 else ""
+        n = result["metrics"]["n"]
+        command = f"`unveil eval {recipe} --checkpoint {name} --data {scored} --n {n}{scale}`"
         lines += ["", f"## {result['protocol']}", "", command, ""]
         lines += [f"| metric | {' | '.join(named)} |", "|---" * (1 + len(named)) + "|"]
         for key in result["metrics"]:
