@@ -30,7 +30,7 @@ STYLES = ("fluent-emoji", "fluent-emoji-flat", "noto", "noto-v1", "twemoji")
 NEW_STYLE = "openmoji"
 """The style of table (d): trainings leave it out by default, since its licence would bind the weights."""
 SHOTS, STYLE_PROMPTS = 20, 100
-SHAPES = 20_000
+SHAPES = 120_000
 
 
 class EmojiData(NamedTuple):
@@ -136,11 +136,11 @@ def new_style() -> Path:
 
 
 def shapes_file(count: int = SHAPES) -> Path:
-    """An .npz of pictures with one or two objects, half each, as `unveil data shapes --objects 1 2` makes it."""
+    """An .npz of pictures with one (a third) or two objects, as `unveil data shapes --objects 1 2 2` makes it."""
     file = FOLDER / "shapes.npz"
     if not file.is_file():
         FOLDER.mkdir(parents=True, exist_ok=True)
-        make_shapes(DataShapes(n=count, objects=(1, 2), captions=1, out=file), lambda *_: None)
+        make_shapes(DataShapes(n=count, objects=(1, 2, 2), captions=1, out=file), lambda *_: None)
     return file
 
 

@@ -91,11 +91,12 @@ def recipe_of(name: str, bench: Bench) -> Recipe:
         config = changed(TrainImage(), data=str(emoji_train()), encoder=kind.split("-")[1], **common, **run)
         return Recipe(train_image, config, bench.minutes or MINUTES["emoji"])
     encoder = "words" if kind in DROPS else kind.split("-")[1]
-    network = {"width": 32, "groups": 8, "attention": (8, 4), "stem": 2}
+    network = {"width": 48, "multiples": (1, 2, 2), "attention": (8, 4), "head_width": 24, "stem": 2}
     config = changed(
         for_method(TrainImage(), "v"), data=str(shapes_file()), encoder=encoder, **common, **run, **network
     )
-    config = changed(config, label_drop=DROPS.get(kind, 0.1), min_snr=0.0)
+    config = changed(config, label_drop=DROPS.get(kind, 0.1), min_snr=0.0, groups=16, text_width=128)
+    config = changed(config, bfloat16=None)  # where the processor is faster with it
     return Recipe(train_image, config, bench.minutes or MINUTES["shapes"])
 
 
