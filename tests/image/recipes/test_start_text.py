@@ -68,10 +68,12 @@ def test_another_text_side_is_refused(base, tmp_path, capsys, flags, error):
     assert error in capsys.readouterr().err
 
 
-def test_latents_are_those_of_the_start(base, tmp_path):
+def test_latents_are_those_of_the_start(base, tmp_path, capsys):
     small = split("--preset tiny --width 8 --groups 4 --steps 3 --save-every 3 --bfloat16 False --device cpu")
-    out = ["--out", str(tmp_path / "ae"), "--no-samples", "--perceptual", "0"]
-    assert main(["train", "autoencoder", *small, "--data", str(base / "stripes"), *out]) == 0
+    small += ["--data", str(base / "stripes"), "--no-samples", "--perceptual", "0"]
+    for seed, name in enumerate(("ae", "another")):
+        out = ["--out", str(tmp_path / name), "--seed", str(seed)]
+        assert main(["train", "autoencoder", *small, *out]) == 0
     flags = split("--width 8 --multiples 1 --groups 4 --attention 2 --diffusion-steps 25 --device cpu")
     run = ["--data", str(base / "stripes"), "--latent", str(tmp_path / "ae"), "--out", str(tmp_path / "base")]
     assert main(["train", "image", *BASE, *flags, *run]) == 0
@@ -83,3 +85,8 @@ def test_latents_are_those_of_the_start(base, tmp_path):
         assert torch.equal(two.latent.state_dict()[name], weight)
     before, after = (json.loads((tmp_path / it / "config.json").read_text()) for it in ("base", "run"))
     assert before["min_snr"] == after["min_snr"] and before["predicts"] == after["predicts"] == "v"
+    named = ["--latent", str(tmp_path / "ae"), "--out", str(tmp_path / "named")]
+    assert main(["train", "image", *BASE, *data, *named]) == 0  # the same one, said once more
+    named = ["--latent", str(tmp_path / "another"), "--out", str(tmp_path / "refused")]
+    assert main(["train", "image", *BASE, *data, *named]) == 2
+    assert "was trained on the codes of another autoencoder" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -103,7 +104,7 @@ def start_latents(config: TrainImage, start: Opened | None) -> tuple[Latents | N
         return new_latents(config.latent, run, config.run.resume, device)
     if config.latent:
         latents, coded = new_latents(config.latent, run, config.run.resume, device)
-        if coded["autoencoder"] != start.config["autoencoder"]:
+        if json.loads(json.dumps(coded["autoencoder"])) != start.config["autoencoder"]:  # lists, not tuples
             raise UnveilError(
                 f"{config.start_from} was trained on the codes of another autoencoder than {config.latent}; "
                 "leave `latent` out"
