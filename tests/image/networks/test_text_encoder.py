@@ -82,6 +82,17 @@ def test_fresh_weights_keep_the_size_of_the_numbers():
     assert float(block.attend.query.weight.detach().std()) == pytest.approx(64**-0.5, rel=0.05)
 
 
+def test_fresh_weights_tell_the_words_of_a_text_apart():
+    """Each token is mostly its own word: two words of a text are nearly orthogonal, and a text's other words
+    stay what they are when one word changes. CLIP's initial weights of 0.02 give 0.75 and 0.69."""
+    torch.manual_seed(0)
+    fresh = WordTransformer(WordTransformerShape(vocabulary=50, length=16, width=96, layers=2, heads=4))
+    ids = torch.tensor([[1, 5, 6, 7, 8, 9], [1, 5, 6, 7, 8, 10]])
+    first, second = F.normalize(fresh(ids, torch.ones_like(ids, dtype=torch.bool)).tokens, dim=-1)
+    assert (first @ first.T)[~torch.eye(6, dtype=torch.bool)].mean() < 0.1
+    assert (first * second).sum(-1)[:5].min() > 0.98
+
+
 def test_wrong_shapes_are_refused(encoder):
     with pytest.raises(ValueError, match="`heads` 3 must divide the width 16"):
         WordTransformer(WordTransformerShape(20, 6, 16, 2, 3))
