@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from unveil.image.recipes.train_config import TrainImage
     from unveil.image.shape import ImageShape
 
-LOW_NOISE = 2**33  # added to the seed of an image for the noise of its low-resolution image
-
 
 def concat_fields(
     config: TrainImage, images: ImageSet, sample: tuple[int, ...], latents: Latents | None
@@ -128,24 +126,17 @@ def channels_of(model: ImageModel, images: ImageSet, seed: int, batch: int) -> T
     return torch.cat(parts)
 
 
-def with_noise(low: Tensor, config: SampleImage, shape: ImageShape) -> tuple[Tensor, Tensor | None]:
+def with_noise(low: Tensor, config: SampleImage, model: ImageModel) -> tuple[Tensor, Tensor | None]:
     """The low-resolution images of an upsampler with the noise of the settings, each with random numbers of
     its own, and their levels; unchanged, and None, for a model that knows no noise levels.
 
     Raises:
         ValueError: a level that the model does not know.
     """
-    import torch
+    from unveil.image.cascade import with_level
 
-    from unveil.image.concat import noised
-    from unveil.image.generation import noise_by_sample
-    from unveil.sampling.noise import normal_like
-
+    shape = model.shape
     known, level = shape.noise_levels if shape.beside == "lowres" else 0, config.noise_level
     if level > known and level != type(config).noise_level:
         raise ValueError(f"`noise_level` {level}: this model knows 0 .. {known}")
-    if not known:
-        return low, None
-    levels = torch.full((len(low),), min(level, known), device="cpu")
-    drawn = normal_like(low, noise_by_sample(config.job.seed + LOW_NOISE, len(low))(slice(0, len(low))))
-    return noised(low, levels, drawn), levels
+    return with_level(low, level, model, config.job.seed)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from unveil.checks import Bounds, check_fields
+from unveil.image.cascade_settings import Cascade
 from unveil.image.data.reading import Background, Fit
 from unveil.image.high_resolution import HighResolution
 from unveil.image.recipes.train_config import TRAIN_PRESETS, for_method, for_trunk
@@ -21,7 +22,8 @@ from unveil.runs.verb import Verb
 
 Settings = OmitArgPrefixes[ImageSettings]
 High = OmitArgPrefixes[HighResolution]
-SAMPLING, HIGH = ImageSettings(), HighResolution()
+Upsampled = OmitArgPrefixes[Cascade]
+SAMPLING, HIGH, CASCADE = ImageSettings(), HighResolution(), Cascade()
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class SampleImage:
     prompts may then contain"""
     settings: Settings = SAMPLING
     high: High = HIGH
+    cascade: Upsampled = CASCADE
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
@@ -77,10 +80,10 @@ class SampleImage:
     map: tuple[str, ...] = ()
     """semantic maps, used in turn, for models that were trained with `concat=map`: image files whose grey
     levels, or numbers of colours in a palette, are the labels"""
-    noise_level: Annotated[int, Bounds(0, 350)] = 20
-    """noise added to the images of `given` before they are enlarged, as an entry of a table of 1000, by
-    Stable Diffusion's x4 upscaler and models that were trained with `concat=lowres`; larger values hide flaws
-    of the small images and invent more detail"""
+    noise_level: Annotated[int, Bounds(0, 1000)] = 20
+    """noise added to images before they are enlarged, as an entry of a table of 1000, by Stable Diffusion's
+    x4 upscaler and upsamplers that were trained with `concat=lowres`; larger values hide flaws of the small
+    images and invent more detail"""
     noise: Annotated[float, Bounds(0, inf, above=True, below=True)] = 5.0
     """standard deviation of the noise in the images, in levels of 0 .. 255, with `restore`"""
     blur: Annotated[float, Bounds(0, inf, above=True, below=True)] = 1.0
@@ -132,6 +135,10 @@ class SampleImage:
             )
         if self.high.hires > 1.0 and (self.given or self.task or self.restore or self.depth):
             raise ValueError("`hires` is for images from noise; leave out `given`, `task` and `depth`")
+        changed = ("degrade", self.degrade), ("restore", self.restore), ("outpaint", self.outpaint)
+        changed = *changed, ("hires", self.high.hires > 1.0), ("size", self.size)
+        if self.cascade.upsampler and (wrong := [name for name, given in changed if given]):
+            raise ValueError(f"`upsampler` enlarges images of the model's size; leave `{wrong[0]}` out")
         if self.variation and self.task in ("reconstruct", "interpolate"):
             raise ValueError(f"`variation` changes noise, and `task={self.task}` has its own; leave it out")
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from unveil.image.settings import ImageSettings
     from unveil.sampling.noise import Noise
 
+UPSCALER_LEVELS = 350  # of the noise that Stable Diffusion's x4 upscaler knows
 MEASURED = 2**32  # added to the seed of an image for the noise of its measurement
 
 
@@ -72,13 +73,13 @@ def prepare(
     lowres = model.shape.beside == "lowres"  # pixels, also of a latent model
     x_0 = model.normalized(pixels) if lowres else model.clean(pixels)
     if enlarges and not config.degrade:
-        low, level = with_noise(x_0, config, model.shape)
+        low, level = with_noise(x_0, config, model)
         return Prepared(Given(classifier, low=low, level=level), inputs=len(inputs))
     if enlarges:
         low = model.reduced(x_0)
         assert low is not None
         others = {"bicubic": bicubic(pixels_of(low).numpy(), factor)}
-        low, level = with_noise(low, config, model.shape)
+        low, level = with_noise(low, config, model)
         return Prepared(Given(classifier, low=low, level=level), None, pixels.numpy(), others, len(inputs))
     if config.restore and model.latent is not None:
         raise ValueError("`restore` needs a model of pixels, and this model is of latents")
@@ -172,6 +173,8 @@ def _upscaled(config: SampleImage, model: ImageModel) -> Prepared:
         inputs = read_own(config, config.given, colours)
     else:
         inputs = read_given(config, config.given, model.shape.size, colours)
+    if config.noise_level > UPSCALER_LEVELS:
+        raise ValueError(f"`noise_level` {config.noise_level}: this model knows 0 .. {UPSCALER_LEVELS}")
     small = model.normalized(torch.from_numpy(inputs[np.arange(count) % len(inputs)]))
     beside = noised(small, config.noise_level, config.job.seed + MEASURED)
     level = torch.full((count,), config.noise_level, device="cpu")
@@ -204,7 +207,7 @@ def check_map(config: SampleImage, model: ImageModel) -> None:
     """
     kind = map_of(model)
     noisy = kind == "small picture" or model.shape.beside == "lowres"
-    if not noisy and config.noise_level != type(config).noise_level:
+    if not (noisy or config.cascade.upsampler) and config.noise_level != type(config).noise_level:
         raise ValueError(
             "`noise_level` is for models that know the noise of small images (Stable Diffusion's x4 "
             "upscaler, `concat=lowres`); leave it out"

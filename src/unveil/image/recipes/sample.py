@@ -130,6 +130,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     import torch
 
     from unveil.image.data.folder_listing import natural
+    from unveil.image.recipes.cascades import cascaded, load_upsamplers, open_upsamplers
     from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.infotexts import infotexts
@@ -149,7 +150,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     inputs = input_files(config)
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
-    weights = digests([*opened.folders, *([guide.folder] if guide else [])], inputs)
+    stages = open_upsamplers(config)
+    places = [place for one in (opened, *([guide] if guide else []), *stages) for place in one.folders]
+    weights = digests(places, inputs)
     if recorded not in (None, weights):
         raise UnveilError(
             f"{config.from_png} was made by other weights or other images than its settings name now"
@@ -164,6 +167,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     with enough_memory("lower `n`"):
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device, config.dtype)
+    upsamplers = load_upsamplers(config, stages, model)
     add_loras(model, loras)
     add_embeddings(model, config.embedding)
     text = parameters(config, model.device, weights)
@@ -173,6 +177,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
         ready = prepare(config, model, labels, settings, classifier)
         ready = ready._replace(given=replace(ready.given, prompts=prompts))
         made, sides = made_by(config, model, labels, settings, ready, watched)
+        made = cascaded(config, made, upsamplers, settings, prompts, labels)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
     if ready.kept is not None:

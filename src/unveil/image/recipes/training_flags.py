@@ -135,10 +135,10 @@ class ConcatFlags:
     """semantic maps, with `beside=map`: a folder with a picture of labels for each image, of the same name; a
     .npy file; a .npz file with an array maps; or auto, that array of the data. Labels are whole numbers from
     0, and 255 is no label"""
-    noise_levels: Annotated[int, Bounds(0, 350)] = 350
+    noise_levels: Annotated[int, Bounds(0, 1000)] = 350
     """largest level of the noise that low-resolution images get in training, with `beside=lowres`, in entries
-    of DDPM's table of 1000; such models also enlarge images with errors, as those of other models. 0: no
-    noise"""
+    of DDPM's table of 1000; such models also enlarge images with errors, as those of other models. 350 is
+    that of Stable Diffusion's upscaler, and 1000 all levels, as in Imagen; 0: no noise"""
 
     def __post_init__(self) -> None:
         check_fields(self)
