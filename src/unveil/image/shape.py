@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
-from unveil.image.networks.unet2d import sides_of
+from unveil.image.networks.unet2d import level_sides
 
 TABLES = ("linear", "cosine", "betas")
 Count = Annotated[int, Bounds(1, 99_999)]
@@ -44,6 +44,7 @@ class ImageShape:
             from `multiples` to `big_gan` and of `dropout` it has none.
         depth: number of blocks of the transformer.
         heads: number of its attention heads.
+        efficient: as in `UNet2dShape`.
     Raises:
         ValueError: a value of another type or out of range, or values that exclude each other.
     """
@@ -78,6 +79,7 @@ class ImageShape:
     trunk: Literal["unet", "dit"] = "unet"
     depth: Annotated[int, Bounds(1, 1000)] = 8
     heads: Annotated[int, Bounds(1, 1000)] = 4
+    efficient: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -132,7 +134,7 @@ class ImageShape:
     @property
     def sides(self) -> tuple[int, ...]:
         """The side of the feature maps of each level."""
-        return sides_of(self.size, self.stem, len(self.multiples))
+        return level_sides(self.size, self.stem, len(self.multiples), self.efficient)
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from unveil.image.networks.unet2d import Attention2d, Halve2d, ResidualConv2d, UNet2d, UNet2dShape, sides_of
 from unveil.network.condition import Condition
+from unveil.network.layers import sinusoids
 
 
 def small(**options) -> UNet2d:
@@ -253,6 +254,34 @@ def test_a_stem_works_on_squares_as_places(generator):
         inner(squares, torch.ones(2)).reshape(2, 2, 2, 2, 4, 4).permute(0, 1, 4, 2, 5, 3).reshape(2, 2, 8, 8)
     )
     torch.testing.assert_close(whole(x, torch.ones(2)), out)
+
+
+@pytest.mark.parametrize("side", [8, 6])
+def test_an_efficient_network_halves_first_and_doubles_last(generator, side):
+    """Imagen, figure A.28, written on its own: no block at the side of the image, 1 and 2 blocks down, 2 and 3
+    up, and skip connections times 1 / sqrt(2)."""
+    net = small(efficient=True)
+    x, t = torch.randn((2, 2, side, side), generator=generator), torch.ones(2)
+    embedding = net.time(sinusoids(t, 8, inclusive=True))
+    down, up, scale = iter(net.down), iter(net.up), 2.0**-0.5
+    h = net.enter(x)
+    kept = [h := net.first.conv(h)]
+    for kind in ("block", "halve", "attend", "attend"):
+        block, attention = next(down)
+        h = attention(block(h, embedding)) if kind == "attend" else block(h, embedding)
+        kept.append(h)
+    first, attention, last = net.middle
+    h = last(attention(first(h, embedding)), embedding)
+    for kind in ("attend", "attend", "attend", "double", "block", "block"):
+        block, attention = next(up)
+        if kind == "double":
+            h = block.conv(nn.functional.interpolate(h, size=kept[-1].shape[-2:]))
+        else:
+            h = block(torch.cat([h, scale * kept.pop()], 1), embedding)
+            h = attention(h) if kind == "attend" else h
+    assert not kept and next(down, None) is None and next(up, None) is None
+    h = net.last.conv(nn.functional.interpolate(h, size=(side, side)))
+    torch.testing.assert_close(net(x, t), net.leave(nn.functional.silu(net.norm(h))))
 
 
 def test_dropout_needs_a_generator_and_follows_it(generator):

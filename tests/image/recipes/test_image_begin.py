@@ -150,6 +150,17 @@ def test_a_picture_that_cannot_be_written_is_a_warning(base, tmp_path):
     assert (tmp_path / "r" / "checkpoint-1").is_dir()
 
 
+def test_colour_pictures_go_on_without_a_flag(base, tmp_path, capsys):
+    """Also if the parts of their method are flags; another method is refused."""
+    run = tmp_path / "r"
+    assert train(base, run, "--steps", "1") == 0
+    assert train(base, run, "--steps", "2", "--resume") == 0
+    assert train(base, run, "--steps", "3", "--resume", "--schedule", "cosine", "--predicts", "x0") == 0
+    assert config_of(run)["method"] == "" and (run / "checkpoint-3").is_dir()
+    assert train(base, run, "--steps", "4", "--resume", "--method", "v") == 2
+    assert "was started with --method" in capsys.readouterr().err
+
+
 def test_an_older_run_goes_on_as_it_began(base, tmp_path):
     """Colour pictures by DDPM on patches of two, as the defaults had it, without a flag."""
     run = tmp_path / "r"
@@ -208,3 +219,17 @@ def test_a_converted_run_offers_to_train_on_from_its_weights(base, tmp_path, cap
         "norm_epsilon": 1e-3
     }  # what no flag says, but the weights need
     assert load(tmp_path / "new", "cpu").denoiser.network.norm.eps == 1e-3
+
+
+def test_an_efficient_network_is_trained_and_read_again(base, tmp_path, capsys):
+    """With attention at the sides that its levels have: pixels in squares of two, halved once more."""
+    run = tmp_path / "r"
+    assert train(base, run, "--efficient", "--steps", "1", "--attention", "2") == 0
+    shape = load(run, "cpu").shape
+    assert shape.efficient and shape.sides == (2, 1) and shape.levels == (0,)
+    assert train(base, run, "--efficient", "--steps", "2", "--attention", "2", "--resume") == 0
+    assert train(base, tmp_path / "s", "--efficient", "--trunk", "dit", "--steps", "1") == 2
+    assert "leave it out" in capsys.readouterr().err
+    flags = ["--data", str(base / "colour.npz"), "--out", str(tmp_path / "c"), "--efficient"]
+    assert main(["train", "classifier", *flags]) == 2
+    assert "--efficient is for diffusion models" in capsys.readouterr().err

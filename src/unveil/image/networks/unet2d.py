@@ -75,6 +75,9 @@ class UNet2dShape:
             x4 upscaler).
         level: `cond.concat_level`, the noise level of `cond.concat`, has an embedding as that of the time,
             which is added to it.
+        efficient: Imagen's Efficient U-Net (Saharia et al. 2022, appendix B.1). Sides are halved before the
+            first level and doubled after the last, so that no block has the sides of the image; level k has
+            2^k times as many blocks; and skip connections are multiplied by 1 / sqrt(2).
     """
 
     channels: int
@@ -106,6 +109,7 @@ class UNet2dShape:
     linear_projection: bool = False
     text_only: tuple[int, ...] = ()
     level: bool = False
+    efficient: bool = False
 
 
 class UNet2d(nn.Module):
@@ -169,8 +173,9 @@ class UNet2d(nn.Module):
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         kept, now = [sizes[0]], sizes[0]  # channels of the skip connections
+        counts = [shape.blocks * 2**k if shape.efficient else shape.blocks for k in range(len(sizes))]
         for level, size in enumerate(sizes):
-            for _ in range(shape.blocks):
+            for _ in range(counts[level]):
                 self.down.append(step(residual(now, size), attend_at(level)))
                 kept.append(size)
                 now = size
@@ -181,7 +186,7 @@ class UNet2d(nn.Module):
         first, attention = residual(now, now), attend(now, shape.middle_attention, shape.middle_norm)
         self.middle = nn.ModuleList([first, attention, residual(now, now)])
         for level, size in reversed(list(enumerate(sizes))):
-            for _ in range(shape.blocks + 1):
+            for _ in range(counts[level] + 1):
                 self.up.append(step(residual(now + kept.pop(), size), attend_at(level)))
                 now = size
             if level:
@@ -193,6 +198,8 @@ class UNet2d(nn.Module):
         # after the others, so that their random numbers are those of a network without it
         self.vector = mlp(shape.vector, embedding, embedding) if shape.vector else None
         self.level = time_embedding(self.time_width) if shape.level else None
+        self.first = Halve2d(sizes[0]) if shape.efficient else None
+        self.last = Double2d(now) if shape.efficient else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         channels, stem = self.shape.channels, self.shape.stem
@@ -216,6 +223,9 @@ class UNet2d(nn.Module):
         if (weights := self.enter.weight.dtype) != x.dtype:  # a network in half precision
             seen, tokens = seen.to(weights), None if tokens is None else tokens.to(weights)
         h = self.enter(F.pixel_unshuffle(seen, stem) if stem > 1 else seen)
+        whole = h.shape[-2:]
+        if self.first is not None:
+            h = self.first(h, embedding)
         kept = [h]
         for block, attend in self.down:  # pyright: ignore[reportGeneralTypeIssues]
             h = _attended(attend, block(h, embedding, generator), tokens, valid)
@@ -227,8 +237,11 @@ class UNet2d(nn.Module):
             if isinstance(block, Double2d) or block.change == "double":
                 h = block(h, embedding, generator, kept[-1].shape[-2:])
             else:
-                h = block(torch.cat([h, kept.pop()], dim=1), embedding, generator)
+                skip = kept.pop() if self.first is None else 0.5**0.5 * kept.pop()
+                h = block(torch.cat([h, skip], dim=1), embedding, generator)
                 h = _attended(attend, h, tokens, valid)
+        if self.last is not None:
+            h = self.last(h, embedding, generator, whole)
         h = self.leave(F.silu(self.norm(h))).to(x.dtype)  # the dtype of x, not autocast's
         return F.pixel_shuffle(h, stem) if stem > 1 else h
 
@@ -264,3 +277,12 @@ def sides_of(size: int, stem: int, levels: int) -> tuple[int, ...]:
             )
         sides.append((sides[-1] + 1) // 2)
     return tuple(sides)
+
+
+def level_sides(size: int, stem: int, levels: int, efficient: bool = False) -> tuple[int, ...]:
+    """`sides_of`; of an efficient network those after the first halving.
+
+    Raises:
+        ValueError: as `sides_of`.
+    """
+    return sides_of(size, stem, levels + efficient)[int(efficient) :]

@@ -46,10 +46,8 @@ def load_upsamplers(config: SampleImage, opened: Sequence[Opened], base: ImageMo
         models.append(model)
     known, level = max([0, *(model.shape.noise_levels for model in models)]), config.noise_level
     if models and level > known and level != type(config).noise_level:
-        raise ValueError(
-            f"`noise_level` {level}: {'these upsamplers know' if len(models) > 1 else 'this upsampler knows'} "
-            f"{f'0 .. {known}' if known else 'none'}"
-        )
+        known_levels = f"0 .. {known}" if known else "none"
+        raise ValueError(f"`noise_level` {level}: the levels that `upsampler` knows are {known_levels}")
     return models
 
 

@@ -104,7 +104,9 @@ def of_images(
 
 def attention_of(network: UNetFlags, default: tuple[int, ...], size: int) -> tuple[int, ...]:
     """Sides with attention: those of the flags, but no sides of the preset if none fits the images."""
-    from unveil.image.networks.unet2d import sides_of
+    from unveil.image.networks.unet2d import level_sides
 
-    fits = set(network.attention) & set(sides_of(size, network.stem, len(network.multiples)))
+    fits = set(network.attention) & set(
+        level_sides(size, network.stem, len(network.multiples), network.efficient)
+    )
     return network.attention if fits or network.attention != default else ()

@@ -212,6 +212,14 @@ def as_started(config: TrainImage, start: Opened | None) -> TrainImage:
     return changed(config, min_snr=gamma, stem=has["stem"], multiples=tuple(has["multiples"]))
 
 
+def as_named(config: TrainImage, flags: TrainImage, before: JsonObject | None) -> TrainImage:
+    """The resolved config with the method that a resumed run has in its config.json, unless a flag names one:
+    that of colour images is "", whose parts alone would be called ddpm."""
+    if before is None or flags.method or "method" not in before:
+        return config
+    return changed(config, method=str(before["method"]))
+
+
 def load_start(model: ImageModel, start: str) -> None:
     """Load the averaged weights of a checkpoint into a model of the same shape.
 

@@ -32,6 +32,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.start import (
         as_begun,
+        as_named,
         as_started,
         load_start,
         start_latents,
@@ -55,7 +56,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     flags, run, start = config, config.run.folder, started(config, before)
     latents, coded = start_latents(config, start)
     sample = images.pixels.shape[1:] if latents is None else latents.shape_of(*images.pixels.shape[1:])
-    config = resolved(as_started(config, start), *sample[:2])
+    config = as_named(resolved(as_started(config, start), *sample[:2]), flags, before)
     torch.manual_seed(config.run.seed)  # initial weights
     text, worded = start_text(config, images.captions, start)
     beside = concat_fields(config, images, sample, latents)

@@ -63,6 +63,9 @@ class UNetFlags:
     """scale and shift the features by the time embedding (AdaGN) instead of adding it"""
     big_gan: bool = False
     """resample inside residual blocks (BigGAN) instead of by convolutions"""
+    efficient: bool = False
+    """Imagen's Efficient U-Net, for diffusion models: no blocks at the side of the image, twice as many at
+    each coarser level, and scaled skip connections"""
     dropout: Annotated[float, Bounds(0, 1, below=True)] = 0.0
     """dropout probability in residual blocks"""
     stem: Annotated[int, Bounds(0)] = 0

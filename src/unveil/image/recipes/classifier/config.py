@@ -41,6 +41,8 @@ class TrainClassifier:
         check_fields(self)
         if not self.network.stem:
             raise ValueError("`stem` of a classifier must be at least 1, got 0")
+        if self.network.efficient:
+            raise ValueError("`efficient` is for diffusion models; leave it out")
 
 
 TRAIN_PRESETS = {
