@@ -8,6 +8,11 @@ without being initialised, and filled with numbers whose variance is that of a t
 with the two halves of classifier-free guidance: latents (2, 4, 64, 64), texts (2, 77, 768). After a step of each that
 is not counted, both take turns, every second round in reverse order; the table has medians of `--rounds`, by the
 clock of the wall and of the processor (all threads), which other programs change less. `results/unet-step.json`.
+
+    python benchmarks/unet_step.py --picture                        # memory of a whole picture; 4 minutes, 2 GB of disk
+
+writes a folder of Stable Diffusion 1.5 with random weights, samples one picture of 512 x 512 from it by `unveil sample
+image --prompt` in two steps with guidance, and adds the most memory that this took: text encoder, U-Net, autoencoder.
 """
 
 import argparse
@@ -19,6 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -172,6 +178,53 @@ def _status(name: str) -> int:
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) * 2**10
 
 
+def write_folder(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> None:
+    """Write a folder of Stable Diffusion 1.5 in diffusers' layout, with random weights and a vocabulary of bytes."""
+    from diffusers import AutoencoderKL, PNDMScheduler
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    fill(empty("diffusers", config), dtype).save_pretrained(folder / "unet")
+    sides = config["block_out_channels"] if config is TINY else (128, 256, 512, 512)
+    with torch.device("meta"):
+        parts = {"down_block_types": ("DownEncoderBlock2D",) * len(sides), "latent_channels": 4}
+        parts |= {"up_block_types": ("UpDecoderBlock2D",) * len(sides), "layers_per_block": 2}
+        codes = AutoencoderKL(block_out_channels=sides, sample_size=8 * config["sample_size"], **parts).eval()
+        width = config["cross_attention_dim"]
+        shape = {"hidden_size": width, "intermediate_size": 4 * width, "vocab_size": 49_408}
+        heads = {"num_hidden_layers": 12, "num_attention_heads": width // 64, "projection_dim": width}
+        text = CLIPTextModel(CLIPTextConfig(max_position_embeddings=77, **shape, **heads)).eval()
+    fill(codes, dtype).save_pretrained(folder / "vae")
+    fill(text, dtype).save_pretrained(folder / "text_encoder")
+    table = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    PNDMScheduler(**table, skip_prk_steps=True, steps_offset=1).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    letters = [chr(k) for k in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+    words = {word: k for k, word in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
+    words |= {"<|startoftext|>": 49_406, "<|endoftext|>": 49_407}
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(words))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+
+
+def picture_memory(folder: Path, dtype: str, threads: int) -> dict[str, float]:
+    """GB of this process at most, and seconds, for a picture from a folder."""
+    from unveil.cli import main as unveil
+
+    began, flags = time.perf_counter(), ["--prompt", "a cat", "--steps", "2", "--threads", str(threads)]
+    out = ["--dtype", dtype, "--out", str(folder / "samples"), "--device", "cpu"]
+    if unveil(["sample", "image", "--checkpoint", str(folder), *flags, *out]):
+        raise SystemExit("no picture was made")
+    return {"picture_peak_gb": _status("VmHWM") / 2**30, "picture_seconds": time.perf_counter() - began}
+
+
+def pictures(size: str, dtypes: list[str], threads: int) -> dict[str, dict[str, float]]:
+    """`picture_memory` of each precision, in processes of their own."""
+    with TemporaryDirectory() as name:
+        write_folder(Path(name) / "model", SIZES[size], torch.bfloat16)
+        flags = ["--threads", str(threads), "--picture-of", str(Path(name) / "model"), "--dtypes"]
+        return {dtype: child(*flags, dtype) for dtype in dtypes}
+
+
 def child(*flags: str) -> dict[str, float]:
     """What this program prints in a process of its own."""
     done = subprocess.run(
@@ -190,20 +243,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--memory", choices=WHO, help="print the memory of one of them, and stop")
+    parser.add_argument("--picture", action="store_true", help="only the memory of a whole picture")
+    parser.add_argument(
+        "--picture-of", type=Path, help="print the memory of a picture from a folder, and stop"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = SIZES[arguments.size]
     if arguments.memory:
         print(json.dumps(memory(arguments.memory, config, getattr(torch, arguments.dtypes[0]))))
         return
+    if arguments.picture_of:
+        print(json.dumps(picture_memory(arguments.picture_of, arguments.dtypes[0], arguments.threads)))
+        return
     began = time.perf_counter()
     old = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
     same = (old.get("config", {}).get("size"), old.get("threads")) == (arguments.size, arguments.threads)
     metrics: dict[str, Any] = old.get("metrics", {}) if same else {}
+    whole = pictures(arguments.size, arguments.dtypes, arguments.threads) if arguments.picture else {}
     for dtype in arguments.dtypes:
         flags = ["--size", arguments.size, "--threads", str(arguments.threads), "--dtypes", dtype]
-        row = speed(config, getattr(torch, dtype), arguments.rounds)
-        for who in WHO:
+        row: dict[str, Any] = {**metrics.get(dtype, {}), **whole.get(dtype, {})}
+        if not whole:
+            row |= speed(config, getattr(torch, dtype), arguments.rounds)
+        for who in WHO if not whole else ():
             row |= {f"{who}_{name}": value for name, value in child(*flags, "--memory", who).items()}
         metrics[dtype] = row
         print(f"{dtype}: { ({k: round(v, 3) for k, v in row.items() if isinstance(v, float)}) }", flush=True)
