@@ -34,6 +34,7 @@ TASKS = {  # recipe -> the Hub's name of what its models do
     "text": "text-generation",
     "image": "unconditional-image-generation",
     "classifier": "image-classification",
+    "clip": "zero-shot-image-classification",
 }
 
 
