@@ -24,7 +24,7 @@ from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import jumping
 from unveil.sampling.edit import Replace, identity
 from unveil.sampling.gaussian import Renoise
-from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
+from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, pinned, steered, tilted, within
 from unveil.sampling.loop import Solver, sample
 from unveil.sampling.noise import Noise, generators, normal_like
 
@@ -99,7 +99,8 @@ def generate(
             times = _last(times, settings.strength)
         else:
             times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
-    if given.known is not None:
+    noises_known = given.known is not None and not given.exact  # RePaint
+    if noises_known:
         times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
     own = noise_by_sample(generator, count)
@@ -125,11 +126,12 @@ def generate(
         first = torch.empty((rows, *shape), device=model.device)
         drawn = own(some)
         first = normal_like(first, drawn) if noise is None else noise[some].to(first)
-        x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
+        level = float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0
+        x, edit = level * settings.noise_factor * first, identity
         if given.begin is not None:
             x = corrupt(model.denoiser.schedule, given.begin[some].to(first), times[0], first)
-        if given.known is not None:
-            assert given.value is not None
+        if noises_known:
+            assert given.known is not None and given.value is not None
             edit = Replace(
                 given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule
             )
@@ -199,6 +201,10 @@ def _guided(
         if settings.classifier_form == "belief":
             denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
             log_h = None
+    if given.exact:
+        assert given.known is not None and given.value is not None
+        known, value = (part[some].to(model.device) for part in (given.known, given.value))
+        denoise = pinned(denoise, known, value)
     if settings.threshold and model.latent is not None:
         raise ValueError("`threshold` clips pixels, and this model is of latents; leave it out")
     if settings.threshold:
@@ -206,13 +212,16 @@ def _guided(
     elif settings.clip and model.latent is None:  # codes have no range
         denoise = clipped(denoise, -1.0, 1.0)
     solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
-    return denoise, solver if given.known is None else Renoise(solver, schedule)
+    return denoise, Renoise(solver, schedule) if given.known is not None and not given.exact else solver
 
 
 def _with_map(cond: Condition | None, given: Given, some: slice, device: torch.device) -> Condition | None:
     if given.beside is None:
         return cond
-    seen = replace(cond or Condition(), concat=given.beside[some].to(device))
+    channels = given.beside[some].to(device)
+    if cond is not None and cond.concat is not None:  # of an upsampler that fills in parts
+        channels = torch.cat([channels, cond.concat], dim=1)
+    seen = replace(cond or Condition(), concat=channels)
     return seen if given.level is None else replace(seen, label=given.level[some].to(device))
 
 

@@ -67,6 +67,8 @@ def check_tensors(given: Given, count: int, image: tuple[int, int, int], model: 
     """
     height, width = image[1:]
     concat = 0 if model.shape.upsample > 1 else model.shape.concat  # the map that the model sees
+    if model.shape.beside == "known":
+        concat = image[0] + 1  # also of an upsampler
     wanted = {
         "begin": image,
         "value": image,

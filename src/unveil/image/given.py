@@ -19,6 +19,8 @@ class Given:
             denoised from there.
         known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated
             (RePaint).
+        exact: the predicted x_0 has the known pixels in each step (GLIDE), where RePaint noises them; for
+            models that see which pixels are known.
         cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
             `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
@@ -38,6 +40,7 @@ class Given:
     begin: Tensor | None = None
     known: Tensor | None = None
     value: Tensor | None = None
+    exact: bool = False
     cost: Callable[[slice], LogPotential] | None = None
     low: Tensor | None = None
     prompts: Sequence[str] | None = None

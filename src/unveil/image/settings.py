@@ -54,7 +54,8 @@ class ImageSettings:
     accurate"""
     respacing: str = ""
     """number of steps in each of several equal sections of the table of betas, from clean to noisy, such as
-    25,25,50; or ddim25 (as in improved-diffusion). It replaces `steps`, with `solver` ddim or ddpm"""
+    25,25,50; or ddim25 (as in improved-diffusion), or fast27 (of GLIDE's upsampler). It replaces `steps`,
+    with `solver` ddim or ddpm"""
     eta: Annotated[float, Bounds(0, 1)] | None = None
     """noise that `solver` ddim, euler_ancestral, dpmpp_2m_sde or dpmpp_sde adds in each step, as a fraction
     of ddpm's; 0 is deterministic. Default: 0 for ddim, 1 for the others"""
@@ -97,6 +98,9 @@ class ImageSettings:
     temperature: Annotated[float, Bounds(0, below=True)] = 1.0
     """factor of the noise that `solver=ddpm` adds in each step; below 1, images are smoother and vary
     less"""
+
+    noise_factor: Annotated[float, Bounds(0, below=True)] = field(default=1.0, kw_only=True)
+    """factor of the initial noise; GLIDE's upsampler takes 0.997, and smaller ones make smoother images"""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -67,6 +67,9 @@ class SampleImage:
     Gaussian blur; superres: low resolution"""
     mask: str = ""
     """image file for inpainting: where it is brighter than half, the image is generated"""
+    low: tuple[str, ...] = ()
+    """small image files, used in turn, that GLIDE's upsampler for inpainting enlarges, beside `given` and
+    `mask` of its own size"""
     outpaint: tuple[Annotated[int, Bounds(0, 8192)], ...] = ()
     """pixels to add on the left, at the top, on the right and at the bottom of the images of `given`, which
     keep their size (with `fit`: the model's) and their pixels; what is added is generated, as by

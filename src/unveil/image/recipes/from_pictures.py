@@ -44,10 +44,15 @@ def prepare(
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
     from unveil.image.recipes.concat import check_beside, maps_of, with_noise
+    from unveil.image.recipes.glide import enlarged_inpainting
     from unveil.image.recipes.outpainting import outpainted
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
+    if config.low and not (enlarges and model.shape.beside == "known"):
+        raise ValueError("`low` is for GLIDE's upsampler that fills in parts; give `given` alone")
+    if enlarges and model.shape.beside == "known":
+        return enlarged_inpainting(config, model)
     _check(config, enlarges, map_of(model) == "small picture")
     check_beside(config, model.shape)
     check_map(config, model)

@@ -30,8 +30,6 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         UnveilError: the tokenizer is missing or not the one of the training, or the weights of a frozen
             encoder are missing.
     """
-    from unveil.files.digest import digest
-
     if not config.get("captions"):
         return None
     flags = caption_flags(config)
@@ -40,13 +38,20 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
         return text
+    tokenizer = stored_tokenizer(config, folder)
+    return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
+
+
+def stored_tokenizer(config: Mapping[str, object], folder: Path) -> Tokenizer:
+    """The tokenizer of a run; arguments and errors as of `text_of`."""
+    from unveil.files.digest import digest
+
     places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
     if not places:
         raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
-    tokenizer = read_words(places[0])
-    return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
+    return read_words(places[0])
 
 
 def _clip_text(config: Mapping[str, object], tokenizer: Tokenizer) -> TextConditioning:

@@ -28,16 +28,27 @@ OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> SampleImage:
     """Defaults that depend on the model, if there is a prompt. The scale of guidance is 7.5 for Stable
     Diffusion, as usual, and 3 for models that were trained on a few thousand images, whose held-out pairs
-    larger scales avoid. Stable Diffusion makes one image, since each takes minutes on a CPU."""
+    larger scales avoid. Stable Diffusion makes one image, since each takes minutes on a CPU. GLIDE has the
+    settings of its notebooks."""
+    from dataclasses import fields
+
+    from unveil.image.recipes.glide import CAPTIONS, usual_settings
     from unveil.image.recipes.load import open_image
+    from unveil.image.settings import ImageSettings
     from unveil.runs.flags import changed
 
-    if flag("prompt") is None or None not in (flag("scale"), flag("n")):
+    if flag("prompt") is None:
         return config
     try:
-        kind = open_image(flag("checkpoint") or config.checkpoint).config.get("captions")
+        described = open_image(flag("checkpoint") or config.checkpoint).config
     except (UnveilError, ValueError):
         return config  # the verb itself reports it
+    kind = described.get("captions")
+    if kind == CAPTIONS:
+        names = {field.name for field in fields(ImageSettings)} | {"n"}
+        return changed(
+            config, **usual_settings(described, {name for name in names if flag(name) is not None})
+        )
     usual: dict[str, object] = {"scale": STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE}
     if kind == "clip":
         usual["n"] = 1
