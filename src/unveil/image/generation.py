@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unveil.checks import whole
-from unveil.image.generation_checks import check_followed, check_level, check_tensors, negative_of
+from unveil.image.generation_checks import check_clip, check_followed, check_level, check_tensors, negative_of
 from unveil.image.given import NOTHING as NOTHING
 from unveil.image.given import Given as Given
 from unveil.image.model import ImageModel
@@ -22,7 +22,7 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import jumping
-from unveil.sampling.edit import Replace, identity
+from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import Renoise
 from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, pinned, steered, tilted, within
 from unveil.sampling.loop import Solver, sample
@@ -77,6 +77,7 @@ def generate(
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
     check_followed(model, labels, count, settings, given)
+    check_clip(model, count, given)
     check_tensors(given, count, shape, model)
     check_level(given, count, model.levels)
     if noise is not None and (
@@ -172,7 +173,7 @@ def _guided(
     times: Tensor,
 ) -> tuple[GaussianDenoise, Solver[GaussianDenoised]]:
     """The belief with all guidance of the settings, and the solver for it."""
-    schedule, log_h = model.denoiser.schedule, None
+    schedule, log_h, factor = model.denoiser.schedule, None, 0.0
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low, level = (None if part is None else part[some] for part in (given.low, given.level))
     cond = _with_map(model.condition(own, rows, low, level=level), given, some, model.device)
@@ -195,12 +196,10 @@ def _guided(
             schedule,
             interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999),
         )
-    if given.classifier is not None and settings.classifier_scale:
-        assert labels is not None
-        log_h = given.classifier.log_probability(labels)
+    if (potential := _potential(given, labels, some, settings)) is not None:
+        log_h, factor = potential
         if settings.classifier_form == "belief":
-            denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
-            log_h = None
+            denoise, log_h = tilted(denoise, log_h, schedule, factor, settings.interval), None
     if given.exact:
         assert given.known is not None and given.value is not None
         known, value = (part[some].to(model.device) for part in (given.known, given.value))
@@ -211,8 +210,31 @@ def _guided(
         denoise = dynamic_threshold(denoise, settings.threshold)
     elif settings.clip and model.latent is None:  # codes have no range
         denoise = clipped(denoise, -1.0, 1.0)
-    solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
+    shifting = None if log_h is None else within(log_h, settings.interval)
+    solver = solver_of(model, settings, shifting, factor)
     return denoise, Renoise(solver, schedule) if given.known is not None and not given.exact else solver
+
+
+def _potential(
+    given: Given, labels: Tensor | None, some: slice, settings: ImageSettings
+) -> tuple[LogPotential, float] | None:
+    """The log-potential of classifier and CLIP, and its scale; None without guidance by these."""
+    parts: list[tuple[LogPotential, float]] = []
+    if given.classifier is not None and settings.classifier_scale:
+        assert labels is not None
+        parts.append((given.classifier.log_probability(labels), settings.classifier_scale))
+    if given.clip is not None and settings.clip_scale:
+        assert given.texts is not None
+        with torch.no_grad():
+            log_similarity = given.clip.log_similarity(given.texts[some])
+        parts.append((log_similarity, settings.clip_scale))
+    if len(parts) < 2:
+        return parts[0] if parts else None
+
+    def total(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.stack([scale * log_h(x_t, t) for log_h, scale in parts]).sum(0)
+
+    return total, 1.0
 
 
 def _with_map(cond: Condition | None, given: Given, some: slice, device: torch.device) -> Condition | None:

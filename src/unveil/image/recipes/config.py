@@ -54,6 +54,9 @@ class SampleImage:
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
+    clip_model: str = ""  # `clip` is a setting
+    """run folder of `unveil train clip --noised` (or of GLIDE's, converted), whose gradient guides towards
+    `prompt`; the model itself need not read prompts; default: no CLIP"""
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
     """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers
     (there also --upscale)"""

@@ -30,6 +30,10 @@ def usual_settings(config: JsonObject, chosen: set[str]) -> dict[str, object]:
     """
     enlarges, fills = config.get("upsample", 1) > 1, config.get("beside") == "known"
     usual: dict[str, object] = {"n": 1, "scale": 1.0 if enlarges else 5.0 if fills else 3.0}
+    if "clip_model" in chosen:  # guides instead
+        usual |= {"scale": 1.0, "clip_scale": 3.0}
+        if not chosen & {"solver"}:
+            usual["classifier_form"] = "mean"
     if enlarges:
         usual["noise_factor"] = 0.997
     if not chosen & {"solver", "steps", "respacing", "grid", "spacing"}:

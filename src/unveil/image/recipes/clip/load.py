@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unveil.files.json_objects import JsonObject
-from unveil.image.recipes.load import check_image, shape_of
+from unveil.image.recipes.load import Opened, check_image, shape_of
 from unveil.image.recipes.prompts import stored_tokenizer, text_of
 from unveil.runs.config import read_config
 
@@ -69,6 +69,18 @@ def _text(config: JsonObject, folder: Path) -> TextConditioning:
     text = text_of(config, folder)
     assert text is not None
     return text
+
+
+def open_clip(path: str) -> Opened:
+    """The checkpoint of a CLIP, by path or name.
+
+    Raises:
+        UnveilError: no such checkpoint, damaged, or of another recipe.
+    """
+    from unveil.runs.checkpoints import find_checkpoint
+
+    folder = find_checkpoint(path)
+    return Opened(folder, read_clip_config(folder))
 
 
 def load_clip(folder: Path, device: str = "auto", config: JsonObject | None = None) -> ClipModel:
