@@ -110,3 +110,10 @@ def test_bad_input_is_refused_in_one_line(runs, capsys, tmp_path):
     refused(capsys, ["train", "clip", *TINY, "--data", str(stripes), "--captions", ""], "give --captions")
     (run,) = (runs / "clean").glob("checkpoint-*")
     refused(capsys, ["sample", "image", "--checkpoint", str(run)], "trained by recipe 'clip'")
+
+
+def test_the_memory_of_a_step_is_counted(runs, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("unveil.runs.device.free_memory", lambda device: 1)
+    data = ["--data", str(runs / "stripes"), *WORDS, "--noised", "--out", str(tmp_path / "run")]
+    assert main(["train", "clip", *TINY, *data]) == 2
+    assert "not even one sample would fit: lower --" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """GLIDE by the commands, on tiny pictures: trained, sampled, enlarged, tuned to fill in parts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from shlex import split
 
@@ -75,3 +76,47 @@ def test_prompts_are_sampled_and_long_ones_cut_with_one_note(base, tmp_path, cap
 def test_a_transformer_trunk_is_refused(base, capsys, tmp_path):
     flags = ["--data", str(base / "stripes"), *GLIDE, "--trunk", "dit", "--out", str(tmp_path / "run")]
     refused(capsys, ["train", "image", *EACH[6:], *flags], "--encoder glide is for --trunk unet")
+
+
+def test_an_upsampler_reads_captions_and_small_pictures(base, tmp_path, capsys):
+    """16 -> 64 in small: 2 -> 8; without guidance, as in GLIDE; refused without the base's pictures."""
+    flags = ["--data", str(base / "stripes"), *GLIDE, "--upsample", "4", "--out", str(tmp_path / "up")]
+    assert main(["train", "image", *EACH, *flags]) == 0
+    sample = ["sample", "image", "--checkpoint", str(tmp_path / "up"), "-n", "2", "--steps", "2"]
+    sample += ["--prompt", "stripes that lie"]
+    pictures = ["--from", str(base / "stripes" / "lie"), "--degrade", "--json", "-"]
+    capsys.readouterr()
+    assert main([*sample, *pictures, "--out", str(tmp_path / "made")]) == 0
+    printed = capsys.readouterr().out
+    assert "scale 1.0" in printed and "bicubic" in printed
+    refused(capsys, [*sample, "--out", str(tmp_path / "bare")], "an upsampler needs images", "--from")
+    small = ["--from", str(base / "stripes" / "lie" / "0.png"), "--out", str(tmp_path / "large")]
+    refused(capsys, [*sample, *small], "2 x 2 is needed")
+
+
+def test_tuning_to_fill_in_parts_begins_as_the_base(base, tmp_path):
+    """New channels of the first layer start at zero: before the first step it answers as the base does."""
+    flags = ["--data", str(base / "stripes"), "--captions", "txt", "--start-from", str(base / "run")]
+    tuned = [*flags, "--concat", "inpaint", "--encoder", "glide", "--out", str(tmp_path / "tuned")]
+    assert main(["train", "image", *EACH, "--learning-rate", "1e-12", *tuned]) == 0
+    one, other = load(base / "run", "cpu"), load(tmp_path / "tuned", "cpu")
+    network = other.denoiser.network
+    assert isinstance(network, UNet2d) and network.shape.concat == 2 and not network.shape.token_norm
+    torch.manual_seed(0)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([0.2, 0.8]).double()
+    cond = one.text(["stripes that lie", ""], one.device)
+    seen = replace(cond, concat=torch.randn(2, 2, 8, 8))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            other.denoiser(x, t, seen).mean, one.denoiser(x, t, cond).mean, rtol=1e-4, atol=1e-5
+        )
+        assert torch.equal(one.text(["stripes"], one.device).tokens, one.text(["stripes"], one.device).tokens)
+    picture = base / "stripes" / "lie" / "0.png"
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    sample = ["sample", "image", "--checkpoint", str(tmp_path / "tuned"), "-n", "1", "--steps", "2"]
+    given = ["--task", "inpaint", "--from", str(picture), "--mask", str(tmp_path / "mask.png")]
+    assert main([*sample, *given, "--prompt", "stripes that lie", "--out", str(tmp_path / "made")]) == 0
+    made = read_picture(tmp_path / "made" / "0000.png")
+    assert np.array_equal(made[4:], read_picture(picture)[4:])  # known pixels stay, to the bit

@@ -51,6 +51,8 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
         )
     if not kind or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
         return config
+    if described.get("encoder") == "glide" and described.get("upsample", 1) > 1:  # GLIDE's are not guided
+        return config
     usual: dict[str, object] = {"scale": STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE}
     if kind == "clip":
         usual["n"] = 1
