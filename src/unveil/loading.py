@@ -69,7 +69,7 @@ def load(
 
     Checkpoints of other programs are read without running code from them: folders of jannerm/diffuser,
     LeRobot, LLaDA and diffusers, a .ckpt of real-stanford/diffusion_policy, and a .pt of the image models of
-    openai and lucidrains.
+    openai and lucidrains; and the files of GLIDE (glide-text2im), also its CLIP.
 
     Args:
         path_or_name: name of packaged weights, such as "maze-large" or "hopper-medium"; a run folder or a
@@ -91,6 +91,8 @@ def load(
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
+            - GLIDE: `tokenizer`, the folder of GPT-2's vocabulary (of its CLIP, CLIP's), if it is not beside
+              the file, and `size`.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
     Raises:

@@ -24,6 +24,7 @@ COMMANDS = {  # recipe -> a command that uses the model
     "pusht": "eval pusht --checkpoint {name}",
     "text": "sample text --checkpoint {name}",
     "image": "sample image --checkpoint {name} -n 16",
+    "clip": "eval clip --checkpoint {name}",
 }
 TASKS = {  # recipe -> the Hub's name of what its models do
     "maze": "reinforcement-learning",

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from shlex import split
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
@@ -117,3 +119,14 @@ def test_the_memory_of_a_step_is_counted(runs, monkeypatch, capsys, tmp_path):
     data = ["--data", str(runs / "stripes"), *WORDS, "--noised", "--out", str(tmp_path / "run")]
     assert main(["train", "clip", *TINY, *data]) == 2
     assert "not even one sample would fit: lower --" in capsys.readouterr().err
+
+
+def test_other_pictures_with_captions_can_be_scored_and_wrong_ones_not(runs, tmp_path, capsys):
+    at = ["eval", "clip", "--checkpoint", str(runs / "clean")]
+    assert main([*at, "--data", str(runs / "stripes"), "--n", "5", "--json", str(tmp_path / "a.json")]) == 0
+    assert json.loads((tmp_path / "a.json").read_text())["metrics"]["n"] == 5
+    (tmp_path / "large").mkdir()
+    for k in range(3):
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "large" / f"{k}.png")
+        (tmp_path / "large" / f"{k}.txt").write_text("black")
+    refused(capsys, [*at, "--data", str(tmp_path / "large")], "(1, 16, 16)", "(1, 8, 8)")

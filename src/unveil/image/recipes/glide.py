@@ -86,6 +86,8 @@ def glide_tokenizer(file: Path, place: str, described: Glide) -> Tokenizer:
 
 
 def _model(found: FoundGlide, tokenizer: Tokenizer) -> ImageModel:
+    import torch
+
     from unveil.image.model import ImageModel
     from unveil.image.networks.glide_text import GlideText
     from unveil.image.networks.unet2d import UNet2d
@@ -93,9 +95,10 @@ def _model(found: FoundGlide, tokenizer: Tokenizer) -> ImageModel:
     from unveil.image.weights.glide import read_glide
 
     it, tensors = found.described, read_glide(found)
-    network, encoder = UNet2d(it.unet), GlideText(it.text)
-    network.load_state_dict(tensors.unet)
-    encoder.load_state_dict(tensors.text)
+    with torch.device("meta"):
+        network, encoder = UNet2d(it.unet), GlideText(it.text)
+    network.load_state_dict(tensors.unet, assign=True)
+    encoder.load_state_dict(tensors.text, assign=True)
     text = TextConditioning(tokenizer, encoder, chunked=False)
     return ImageModel(glide_shape(it), network, text).eval()
 

@@ -86,8 +86,8 @@ def _model(found: FoundGlideClip, tokenizer: Tokenizer) -> ClipModel:
 
     image, text = read_glide_clip(found)
     model = seeing_clip(clip_shape(found.image), found.image, reading_clip(tokenizer, found.text))
-    model.network.load_state_dict(image.state_dict())
-    model.text.network.load_state_dict(text.state_dict())
+    model.network.load_state_dict(image)
+    model.text.network.load_state_dict(text)
     return model.eval()
 
 

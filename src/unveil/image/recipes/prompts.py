@@ -93,7 +93,7 @@ def new_text(
         with replacing(file) as partial:
             partial.write_text(tokenizer.written(), encoding="utf-8")
     width = flags.text_width
-    fields = {"context": width, "pooled": width, "tokenizer_digest": digest(file)}
+    fields: dict[str, object] = {"context": width, "pooled": width, "tokenizer_digest": digest(file)}
     if flags.encoder == "glide":
         fields["options"] = GLIDE_OPTIONS
     return learned_text(flags, tokenizer), fields

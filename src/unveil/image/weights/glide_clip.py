@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unveil.errors import UnveilError
 from unveil.files.reading import reading
@@ -23,7 +23,6 @@ from unveil.image.weights.stable_diffusion_files import contents, read_stored
 HEAD_WIDTH = 64  # of both towers
 LOGIT_SCALE = 100.0  # fixed, and not in the files
 Tower = Literal["image", "text"]
-Network = TypeVar("Network", bound=nn.Module)
 BLOCK = {
     "first_norm.weight": "f_attn.ln.g",
     "first_norm.bias": "f_attn.ln.b",
@@ -129,17 +128,17 @@ def text_shape(tensors: Mapping[str, Tensor]) -> GlideClipTextShape:
     return GlideClipTextShape(vocabulary, length, width, _layers(tensors), width // HEAD_WIDTH, embedding)
 
 
-def read_glide_clip(found: FoundGlideClip) -> tuple[GlideClipImage, GlideClipText]:
-    """Both towers, float32.
+def read_glide_clip(found: FoundGlideClip) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters of both towers, of the image's first, under our names, float32.
 
     Raises:
         UnveilError: damaged, or not the tensors of such a tower.
     """
     image, text = (read_stored(part) for part in found.stored)
     with reading(found.files[0], "a CLIP that cannot be used"):
-        seeing = _filled(GlideClipImage(found.image), placed_tower(image, "image", found.image))
+        seeing = placed_tower(image, "image", found.image)
     with reading(found.files[1], "a CLIP that cannot be used"):
-        return seeing, _filled(GlideClipText(found.text), placed_tower(text, "text", found.text))
+        return seeing, placed_tower(text, "text", found.text)
 
 
 def placed_tower(
@@ -159,11 +158,6 @@ def placed_tower(
     with torch.device("meta"):
         empty = GlideClipImage(shape) if isinstance(shape, GlideClipImageShape) else GlideClipText(shape)
     return renamed(tensors, table, empty, torch.float32)
-
-
-def _filled(network: Network, tensors: dict[str, Tensor]) -> Network:
-    network.load_state_dict(tensors)
-    return network.eval()
 
 
 def _layers(tensors: Mapping[str, Tensor]) -> int:

@@ -68,12 +68,17 @@ def _pairs(
     from unveil.errors import UnveilError
     from unveil.image.data.images import alike
     from unveil.image.recipes.images import images_of, report
+    from unveil.image.recipes.training_flags import TrainingImages
     from unveil.runs.device import enough_memory
+    from unveil.runs.flags import flat
 
     other = config.data is not None
+    if not other and "data" not in described:
+        raise UnveilError(f"{config.checkpoint} does not hold the path of its data; give `data`")
     changed = {"hold_out": 0.0, "names": (), "captions": "auto"} if other else {}
+    usual: JsonObject = flat(TrainingImages()) | {"asked_size": 0, "classes": False}
     with enough_memory("read fewer or smaller images"):
-        train, held = images_of(described | changed, config.data)
+        train, held = images_of(usual | described | changed, config.data)
     report(train, progress)
     place = f"images of {Path(str(config.data)).name}" if other else "training images"
     chosen, which = (held, "held-out images") if len(held) > 1 and not other else (train, place)
