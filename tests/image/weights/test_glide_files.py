@@ -305,3 +305,27 @@ def test_clip_is_converted_and_the_same(tmp_path, capsys):
     with torch.no_grad():
         assert torch.equal(one.image_embedding(X, TIMES), other.image_embedding(X, TIMES))
         assert torch.equal(one.text_embedding(["fh"]), other.text_embedding(["fh"]))
+
+
+def test_a_converted_base_is_tuned_to_fill_in_parts(tmp_path):
+    """`--start-from` takes over its wiring, its text and its learned variance, and adds the mask's channels."""
+    from PIL import Image
+
+    run, rng = tmp_path / "run", np.random.default_rng(0)
+    assert main(["weights", "convert", str(write_glide("base", tmp_path)), str(run)]) == 0
+    (tmp_path / "data").mkdir()
+    for k in range(6):
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / f"{k}.png")
+        (tmp_path / "data" / f"{k}.txt").write_text("fh" if k % 2 else "dlcibe")
+    train = ["train", "image", "--data", str(tmp_path / "data"), "--captions", "txt", "--bfloat16", "False"]
+    train += ["--start-from", str(run), "--concat", "inpaint", "--hold-out", "0", "--batch-size", "2"]
+    train += ["--steps", "1", "--no-samples", "--learning-rate", "1e-12", "--device", "cpu"]
+    assert main([*train, "--out", str(tmp_path / "tuned")]) == 0
+    one, other = loaded("base", tmp_path), unveil.load(tmp_path / "tuned", "cpu")
+    assert isinstance(other, ImageModel) and other.text is not None and other.shape.learned_variance
+    cond = one.text(PROMPTS, one.device)
+    seen = replace(cond, concat=torch.cat([1.0 * KNOWN, IMAGE], dim=1))
+    with torch.no_grad():
+        y = other.denoiser.network(X, torch.tensor([3.0, 600.0]), seen)
+    torch.testing.assert_close(y, golden("glide")["base.y"], rtol=1e-3, atol=1e-3)
