@@ -50,6 +50,18 @@ def test_without_text_all_rows_are_padding_and_equal(text):
     assert torch.equal(tokens[0], tokens[1])
 
 
+def test_a_fresh_one_tells_words_and_their_order_apart():
+    """Rows of unit variance: tokens of one text are not almost the same vector, nor are two orders of it."""
+    torch.manual_seed(0)
+    fresh = GlideText(GlideTextShape(12, 6, 64, 2, 4)).eval()
+    turned = IDS[:1, [1, 0, 2, 3, 4, 5]]
+    with torch.no_grad():
+        one, other = fresh(IDS[:1], VALID[:1]), fresh(turned, VALID[:1])
+    cosines = torch.nn.functional.cosine_similarity(one.tokens[0, :3, None], one.tokens[0, None, :3], dim=-1)
+    assert float(cosines.fill_diagonal_(0.0).abs().max()) < 0.6
+    assert float((one.tokens - other.tokens)[0, :2].abs().mean()) > 0.3
+
+
 def test_fewer_or_more_tokens_than_positions_are_refused(text):
     with pytest.raises(ValueError, match="6 positions, and all are read; got rows of 5"):
         text(IDS[:, :5], VALID[:, :5])

@@ -35,7 +35,8 @@ class GlideText(nn.Module):
     At padding the whole input row, word and position, is replaced by a learned one of that position. Nothing
     is masked: tokens attend to padding, and the denoiser attends to all N rows, so that `valid` is all true.
     `pooled` is the last position, which is padding unless the text is full. The empty text, all padding, is
-    the null condition. Weights are initialized as CLIP's (Radford et al. 2021).
+    the null condition. Words, positions and padding begin as N(0, 1), so that the tokens of a text differ
+    from the first step, as in `WordTransformer`; the blocks are initialized as CLIP's (Radford et al. 2021).
 
     Raises:
         ValueError: heads do not divide the width.
@@ -54,7 +55,8 @@ class GlideText(nn.Module):
         )
         self.norm = nn.LayerNorm(shape.width)
         initialize(self.words, self.positions, self.blocks)
-        draw(self.padding, std=0.02)
+        for rows in (self.words.weight, self.positions, self.padding):
+            draw(rows, std=1.0)
 
     def forward(self, ids: Int[Tensor, "B N"], valid: Bool[Tensor, "B N"]) -> EncodedText:
         """Encode texts.
