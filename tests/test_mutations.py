@@ -43,6 +43,11 @@ AUTOENCODER, AUTOENCODING = (
     "tests/image/test_autoencoder_training.py",
 )
 EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
+CLIP_MODEL = "tests/image/test_clip_model.py"
+GLIDE_TEXT = "tests/image/networks/test_glide_text.py"
+TEXT_ENCODER = "tests/image/networks/test_text_encoder.py"
+CASCADE = "tests/image/test_cascade.py"
+GLIDE_FILES = "tests/image/weights/test_glide_files.py"
 CLIP_TEXT = "tests/image/networks/test_clip.py"
 SOLVERS = "tests/sampling/test_diffusers_solvers.py tests/sampling/test_solvers.py tests/test_orders.py"
 PROMPT = "tests/image/test_prompt.py tests/image/test_prompt_chunks.py"
@@ -687,10 +692,14 @@ FLIPS = [
     ),
     (
         "image/networks/unet2d.py",
-        "torch.cat([h, kept.pop()], dim=1)",
-        "torch.cat([h, kept.pop(0)], dim=1)",
+        "skip = kept.pop() if",
+        "skip = kept.pop(0) if",
         UNET,
     ),
+    ("image/networks/unet2d.py", "0.5**0.5 * kept.pop()", "0.5 * kept.pop()", UNET),
+    ("image/networks/text_encoder.py", "words_std=1.0", "words_std=0.02", TEXT_ENCODER),
+    ("image/cascade.py", "seed + LOW_NOISE", "LOW_NOISE", CASCADE),
+    ("image/cascade.py", "min(level, known)", "level", CASCADE),
     (
         "image/networks/unet2d.py",
         "embedding = embedding + self.label(",
@@ -761,8 +770,8 @@ FLIPS = [
     ("image/classifier.py", "log_softmax(dim=1).gather", "softmax(dim=1).gather", CLASSIFIER),
     (
         "image/generation.py",
-        "tilted(denoise, log_h, schedule, settings",
-        "tilted(denoise, log_h, schedule, -settings",
+        "tilted(denoise, log_h, schedule, factor",
+        "tilted(denoise, log_h, schedule, -factor",
         CLASSIFIER,
     ),
     (
@@ -1123,6 +1132,24 @@ FLIPS = [
         "tests/image/test_dreambooth.py",
     ),
     ("image/learned_words.py", "(ids < first)", "(ids <= first)", "tests/image/test_learned_words.py"),
+    ("image/clip_model.py", "0.5 * (rows + columns)", "rows", CLIP_MODEL),
+    ("image/clip_model.py", "target.sum(1, keepdim=True)", "target.sum()", CLIP_MODEL),
+    ("image/clip_model.py", "comb(count - right, k)", "comb(right, k)", CLIP_MODEL),
+    ("image/classifier.py", "t - (1 - counted_from)", "t + (1 - counted_from)", CLIP_MODEL),
+    ("image/networks/glide_text.py", "torch.where(valid[", "torch.where(~valid[", GLIDE_TEXT),
+    ("image/networks/glide_text.py", "x[:, -1])", "x[:, 0])", GLIDE_TEXT),
+    ("image/networks/glide_clip.py", "(x + 1.0) * 127.5 - means", "(x + 1.0) * 127.5 + means", GLIDE_FILES),
+    ("image/networks/glide_clip.py", "valid.sum(1) - 1", "valid.sum(1) - 2", GLIDE_FILES),
+    ("image/weights/glide.py", "(-1, 2, HEAD_WIDTH)", "(2, -1, HEAD_WIDTH)", GLIDE_FILES),
+    (
+        "image/concat.py",
+        "torch.cat([x * mask, mask], dim=1)",
+        "torch.cat([mask, x * mask], dim=1)",
+        GLIDE_FILES,
+    ),
+    ("process/grid.py", "(train_steps - 2.0) / train_steps", "1.0", GLIDE_FILES),
+    ("sampling/guidance.py", "torch.where(known, value.to(mean), mean)", "mean", GLIDE_FILES),
+    ("image/generation.py", "level * settings.noise_factor * first", "level * first", GLIDE_FILES),
 ]
 
 

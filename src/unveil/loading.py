@@ -11,6 +11,7 @@ from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
+    from unveil.image.clip_model import ClipModel
     from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
     from unveil.planning.diffuser import Diffuser
@@ -35,6 +36,7 @@ LOADERS = {
     "text": "text.recipes.load:load_text_model",
     "image": "image.recipes.load:load_image",
     "classifier": "image.recipes.load:load_classifier",
+    "clip": "image.recipes.clip.load:load_clip",
     "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
     "lora": "image.recipes.load:load_tuned",
     "inversion": "image.recipes.load:load_tuned",
@@ -43,6 +45,7 @@ ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
     "image": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "classifier": Allowed((), "a classifier", "pass them to generate, as ImageSettings"),
+    "clip": Allowed((), "a CLIP", "leave them out"),
     "autoencoder": Allowed((), "an autoencoder", "leave them out"),
     "lora": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "inversion": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
@@ -51,12 +54,22 @@ ALLOWED = {
 
 def load(
     path_or_name: str | Path, device: str = "auto", *, seed: int = 0, **settings: object
-) -> Planner | Diffuser | GuidedPlanner | Policy | TextModel | ImageModel | ImageClassifier | Latents:
+) -> (
+    Planner
+    | Diffuser
+    | GuidedPlanner
+    | Policy
+    | TextModel
+    | ImageModel
+    | ImageClassifier
+    | ClipModel
+    | Latents
+):
     """Load a trained model.
 
     Checkpoints of other programs are read without running code from them: folders of jannerm/diffuser,
     LeRobot, LLaDA and diffusers, a .ckpt of real-stanford/diffusion_policy, and a .pt of the image models of
-    openai and lucidrains.
+    openai and lucidrains; and the files of GLIDE (glide-text2im), also its CLIP.
 
     Args:
         path_or_name: name of packaged weights, such as "maze-large" or "hopper-medium"; a run folder or a
@@ -78,6 +91,8 @@ def load(
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
+            - GLIDE: `tokenizer`, the folder of GPT-2's vocabulary (of its CLIP, CLIP's), if it is not beside
+              the file, and `size`.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).
     Raises:

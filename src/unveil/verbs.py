@@ -6,6 +6,7 @@ from unveil.image.recipes import config as image
 from unveil.image.recipes.autoencoder import config as autoencoder
 from unveil.image.recipes.captions import config as captions
 from unveil.image.recipes.classifier import config as classifier
+from unveil.image.recipes.clip import config as clip
 from unveil.image.recipes.contact_sheet import config as sheet
 from unveil.image.recipes.emoji import config as emoji
 from unveil.image.recipes.inversion import config as inversion
@@ -42,6 +43,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "text": text.TRAIN,
         "image": image.TRAIN,
         "classifier": classifier.TRAIN,
+        "clip": clip.TRAIN,
         "autoencoder": autoencoder.TRAIN,
         "lora": lora.TRAIN,
         "inversion": inversion.TRAIN,
@@ -53,6 +55,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "text": text.EVAL,
         "image": image.EVAL,
         "autoencoder": autoencoder.EVAL,
+        "clip": clip.EVAL,
     },
     "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
 }

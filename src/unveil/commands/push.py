@@ -24,6 +24,7 @@ COMMANDS = {  # recipe -> a command that uses the model
     "pusht": "eval pusht --checkpoint {name}",
     "text": "sample text --checkpoint {name}",
     "image": "sample image --checkpoint {name} -n 16",
+    "clip": "eval clip --checkpoint {name}",
 }
 TASKS = {  # recipe -> the Hub's name of what its models do
     "maze": "reinforcement-learning",
@@ -34,6 +35,7 @@ TASKS = {  # recipe -> the Hub's name of what its models do
     "text": "text-generation",
     "image": "unconditional-image-generation",
     "classifier": "image-classification",
+    "clip": "zero-shot-image-classification",
 }
 
 

@@ -15,7 +15,7 @@ from unveil.runs.recognised import AS_RECORDED, Reading
 KNOWN = (
     "experiments of jannerm/diffuser (folders with state_<epoch>.pt), a .ckpt of "
     "real-stanford/diffusion_policy, folders of LeRobot, LLaDA and diffusers, Stable Diffusion in one "
-    ".safetensors or .ckpt, and a .pt of openai's or lucidrains' image models"
+    ".safetensors or .ckpt, a .pt of openai's or lucidrains' image models, and GLIDE's files"
 )
 
 
@@ -32,7 +32,7 @@ class Inspect:
     folder: Positional[Path]
     """experiment of Diffuser, or any folder above; .ckpt of diffusion_policy, or a folder of them;
     folder of LeRobot, LLaDA or diffusers; .safetensors or .ckpt of Stable Diffusion; .pt of an image model of
-    openai or lucidrains; or a repository of the Hugging Face Hub with any of these, such as
+    openai or lucidrains, or of GLIDE; or a repository of the Hugging Face Hub with any of these, such as
     google/ddpm-cat-256"""
     epoch: str = "latest"
     """epoch (the number in state_<epoch>.pt) to read: latest, or a number"""

@@ -13,6 +13,7 @@ from unveil.image.shape_parts import image_schedule
 from unveil.image.training import ImageBatch
 from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt, like
+from unveil.process.schedule import Schedule
 from unveil.sampling.edit import LogPotential
 
 
@@ -88,10 +89,22 @@ class ImageClassifier(nn.Module):
         return torch.full((count,), least, dtype=torch.float64, device="cpu")
 
     def _seen(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        entry = self.shape.diffusion_steps * t - (1 - self.counted_from)
-        time = torch.zeros_like(t) if self.clean else self.shape.time_scale * entry
-        return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, time.to(x_t.device, x_t.dtype)
+        return noisy_input(self.schedule, self.shape, x_t, t, self.clean, self.counted_from)
+
+
+def noisy_input(
+    schedule: Schedule, shape: ImageShape, x_t: Tensor, t: Tensor, clean: bool, counted_from: int = 1
+) -> tuple[Tensor, Tensor]:
+    """What a network of noisy images sees: x_t / sqrt(alpha^2 + sigma^2), and the time input (B,).
+
+    Args:
+        clean: the network was trained on clean images only; its time input is 0.
+        counted_from: index of the table's first entry; the time input is T t - 1 + counted_from.
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    entry = shape.diffusion_steps * t - (1 - counted_from)
+    time = torch.zeros_like(t) if clean else shape.time_scale * entry
+    return like((alpha**2 + sigma**2).rsqrt(), x_t) * x_t, time.to(x_t.device, x_t.dtype)
 
 
 def classifier_network(shape: ImageShape, **options: object) -> Classifier2d:

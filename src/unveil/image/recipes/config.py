@@ -13,7 +13,7 @@ from unveil.checks import Bounds, check_fields
 from unveil.image.cascade_settings import Cascade
 from unveil.image.data.reading import Background, Fit
 from unveil.image.high_resolution import HighResolution
-from unveil.image.recipes.train_config import TRAIN_PRESETS, for_method, for_trunk
+from unveil.image.recipes.train_config import TRAIN_PRESETS, for_encoder, for_method, for_trunk
 from unveil.image.recipes.train_config import TrainImage as TrainImage
 from unveil.image.recipes.train_config import resolved as resolved
 from unveil.image.settings import ImageSettings
@@ -57,6 +57,9 @@ class SampleImage:
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
+    clip_model: str = ""  # `clip` is a setting
+    """run folder of `unveil train clip --noised` (or of GLIDE's, converted), whose gradient guides towards
+    `prompt`; the model itself need not read prompts; default: no CLIP"""
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
     """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers
     (there also --upscale)"""
@@ -70,6 +73,9 @@ class SampleImage:
     Gaussian blur; superres: low resolution"""
     mask: str = ""
     """image file for inpainting: where it is brighter than half, the image is generated"""
+    low: tuple[str, ...] = ()
+    """small image files, used in turn, that GLIDE's upsampler for inpainting enlarges, beside `given` and
+    `mask` of its own size"""
     outpaint: tuple[Annotated[int, Bounds(0, 8192)], ...] = ()
     """pixels to add on the left, at the top, on the right and at the bottom of the images of `given`, which
     keep their size (with `fit`: the model's) and their pixels; what is added is generated, as by
@@ -215,8 +221,9 @@ TRAIN = Verb(
     "image.recipes.train:train_image",
     "a diffusion model of images",
     "preset data classes size fit method width flip steps batch_size learning_rate out resume",
-    fit=lambda config, given: for_trunk(
-        for_method(config, given("method") or config.method), given("trunk") or ""
+    fit=lambda config, given: for_encoder(
+        for_trunk(for_method(config, given("method") or config.method), given("trunk") or ""),
+        given("encoder") or "",
     ),
     after="image.recipes.next_step:after_training",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},

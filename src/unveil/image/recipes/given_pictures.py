@@ -121,12 +121,21 @@ def filled_in(model: ImageModel, pixels: Tensor, known: Tensor) -> Given:
     """
     from torch.nn import functional as F
 
-    from unveil.image.concat import masked
+    from unveil.image.concat import known_part, masked
     from unveil.image.generation import Given
+    from unveil.image.networks.glide_text import GlideText
     from unveil.image.recipes.stable_diffusion_maps import map_of
 
+    if model.shape.beside == "known":
+        x = model.normalized(pixels)
+        seen = known.to(x.device)
+        return Given(beside=known_part(x, seen), known=seen.expand(len(x), -1, -1, -1), value=x, exact=True)
     if map_of(model) == "inpainting":
-        return Given(beside=masked(model.normalized(pixels), ~known, model.latent))
+        x = model.normalized(pixels)
+        beside = masked(x, ~known, model.latent)
+        if model.latent is None and model.text is not None and isinstance(model.text.network, GlideText):
+            return Given(beside=beside, known=known.expand(len(x), -1, -1, -1), value=x, exact=True)
+        return Given(beside=beside)
     x_0 = model.clean(pixels)
     if (factor := pixels.shape[-1] // x_0.shape[-1]) > 1:  # a code is known if all its pixels are
         known = -F.max_pool2d(-known.float(), factor) > 0.5

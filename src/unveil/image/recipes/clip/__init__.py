@@ -1,0 +1,1 @@
+"""CLIP: trained towers of images and texts."""
