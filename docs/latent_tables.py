@@ -234,11 +234,11 @@ def unet_step(rows: Rows) -> list[str]:
         line = [dtype, ratio if "not run" in ends else f"{ratio} ({' to '.join(ends)})"]
         for name in ("core_seconds", "seconds", "peak_gb"):
             line += [number(rows, dtype, f"{who}_{name}", ".1f", ("",)) for who in ("unveil", "diffusers")]
-        body.append(line)
+        body.append([*line, number(rows, dtype, "picture_peak_gb", ".1f", ("",))])
     heads = ["", "diffusers' time divided by ours"]
     for what in ("core seconds", "seconds", "memory, GB"):
         heads += [f"unveil, {what}", f"diffusers, {what}"]
-    return table(heads, body)
+    return table([*heads, "unveil, whole picture, memory, GB"], body)
 
 
 PARTS: dict[str, Callable[[Rows], list[str]]] = {
