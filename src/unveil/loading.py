@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unveil.image.clip_model import ClipModel
     from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
+    from unveil.image.prior_model import PriorModel
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
@@ -40,6 +41,7 @@ LOADERS = {
     "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
     "lora": "image.recipes.load:load_tuned",
     "inversion": "image.recipes.load:load_tuned",
+    "prior": "image.recipes.prior.load:load_prior",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
@@ -49,6 +51,7 @@ ALLOWED = {
     "autoencoder": Allowed((), "an autoencoder", "leave them out"),
     "lora": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "inversion": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
+    "prior": Allowed((), "a prior", "pass them to its method sample, as PriorSettings"),
 }
 
 
@@ -64,6 +67,7 @@ def load(
     | ImageClassifier
     | ClipModel
     | Latents
+    | PriorModel
 ):
     """Load a trained model.
 
@@ -90,6 +94,7 @@ def load(
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
+            - Priors of unCLIP: none.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
             - Policies and images of other programs: raw=True for weights without averaging (EMA); images
               also `size` and `flags` (see `load_images`).

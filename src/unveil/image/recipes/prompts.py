@@ -18,12 +18,13 @@ FILE = "tokenizer.json"
 LARGEST_FILE = 64 * 2**20
 
 
-def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | None:
+def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextConditioning | None:
     """The untrained text side of a model; None for a model without captions.
 
     Args:
         config: config.json of a run.
         folder: the run, or a checkpoint folder: tokenizer.json lies in it or above it.
+        name: of that file, if it is another one.
     Raises:
         UnveilError: the tokenizer is missing or not the one of the training, or the weights of a frozen
             encoder are missing.
@@ -38,9 +39,10 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
         return text
-    places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
+    file = name or FILE
+    places = [place / file for place in (folder, folder.parent) if (place / file).is_file()]
     if not places:
-        raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
+        raise UnveilError(f"{folder}: no {file} in it or above it, which splits prompts into words")
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
     tokenizer = read_words(places[0])

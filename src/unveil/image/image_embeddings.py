@@ -1,0 +1,63 @@
+"""CLIP embeddings of images of a data set or of files, and texts that do not fit into a context."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from unveil.image.clip_model import ClipModel
+from unveil.image.text_conditioning import TextConditioning
+
+
+def image_embeddings(
+    clip: ClipModel, pixels: Tensor, batch: int = 256, on_done: Callable[[int, int], object] | None = None
+) -> Float[Tensor, "N E"]:
+    """Unit embeddings, on the CPU, of images (N, C, H, W) in 0 .. 255.
+
+    Images whose side is a multiple of that of CLIP's are shrunk first, by means over squares.
+
+    Args:
+        on_done: called with the number of images that are done, and their total.
+    Raises:
+        ValueError: images of another number of channels or another size.
+    """
+    check_embeddable(clip, pixels.shape[1:])
+    side = clip.shape.size
+    parts: list[Tensor] = []
+    for start in range(0, len(pixels), batch):
+        some = pixels[start : start + batch]
+        if some.shape[-1] != side:
+            some = F.avg_pool2d(some.to(torch.float32), some.shape[-1] // side)
+        parts.append(clip.described(some, batch))
+        if on_done is not None:
+            on_done(min(len(pixels), start + batch), len(pixels))
+    return torch.cat(parts)
+
+
+def check_embeddable(clip: ClipModel, image: Sequence[int]) -> None:
+    """Refuse images (channels, height, width) that a CLIP cannot read.
+
+    Raises:
+        ValueError: with the sizes that it reads.
+    """
+    channels, height, width = image
+    colours, side = clip.shape.channels, clip.shape.size
+    if channels != colours or height != width or height % side:
+        raise ValueError(
+            f"this CLIP reads images of {colours} channels, of {side} pixels or a multiple of them, got "
+            f"{channels} channels and {width} x {height}"
+        )
+
+
+def cut_texts(text: TextConditioning, texts: Sequence[str]) -> str:
+    """A remark on texts that are longer than the context of their encoder and are cut; "" if none is."""
+    long = [it for it in dict.fromkeys(texts) if len(text.ids(it)) > text.tokenizer.room]
+    if not long:
+        return ""
+    first = long[0] if len(long[0]) <= 60 else f"{long[0][:57]}..."
+    return (
+        f"{len(long)} of {len(set(texts))} texts are longer than the {text.tokenizer.room} tokens that the "
+        f"CLIP reads, and are cut, such as {first!r}"
+    )

@@ -1,0 +1,108 @@
+"""`unveil train prior`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from unveil.files.json_objects import JsonObject
+    from unveil.image.clip_model import ClipModel
+    from unveil.image.data.images import ImageSet
+    from unveil.image.prior_model import EmbeddedImages, PriorBatch
+    from unveil.image.recipes.prior.config import TrainPrior
+    from unveil.runs.progress import Progress
+
+
+def train_prior(config: TrainPrior, progress: Progress) -> Path:
+    """Train a prior; returns the run folder."""
+    import torch
+
+    from unveil.image.image_embeddings import cut_texts
+    from unveil.image.prior_model import moments, prior_batches, prior_loss
+    from unveil.image.recipes.images import LOWER, read_for
+    from unveil.image.recipes.prior.config import TrainPrior
+    from unveil.image.recipes.prior.load import prior_model
+    from unveil.image.recipes.stored_clip import begun_clip, clip_digest, read_clip, write_clip
+    from unveil.runs.device import enough_memory
+    from unveil.runs.training import Task, as_json, begin, run_task
+
+    run = config.run.folder
+    device = begin(config.run, run)
+    stored = begun_clip(config.image_embedding, run, config.run.resume)
+    clip = read_clip(stored, config.run.device)
+    images, fields = read_for(config, config.images.reading.size, config.run, progress)
+    check_images(images, clip)
+    assert images.captions is not None
+    if cut := cut_texts(clip.text, images.captions):
+        progress(cut, 1, 1, {})
+    with enough_memory(LOWER):
+        data = embedded_images(clip, images, config.images.flip, progress)
+    write_clip(stored, run, keep=config.run.resume)
+    described = as_json(fields | of_clip(clip) | {"clip_digest": clip_digest(clip), "recipe": "prior"})
+    torch.manual_seed(config.run.seed)  # initial weights
+    model = prior_model(described, clip)
+    model.mean, model.std = moments(data.embeddings)
+    model.condition([""])  # whose sizes are then known
+    size = config.run.batch_size
+
+    def draws(count: int) -> Callable[[torch.Generator], PriorBatch]:
+        return prior_batches(data, config.diffusion_steps, count, config.caption_drop)
+
+    task = Task(model, draws(size), prior_loss, {}, draws=draws, size=size, lower="--width or --layers")
+    with enough_memory(LOWER):
+        run_task(task, config.run, device, run, described, TrainPrior(), progress)
+    return run
+
+
+def check_images(images: ImageSet, clip: ClipModel) -> None:
+    """Refuse images that a CLIP cannot read.
+
+    Raises:
+        UnveilError: their size or their number of channels.
+    """
+    from unveil.errors import UnveilError
+    from unveil.image.image_embeddings import check_embeddable
+
+    try:
+        check_embeddable(clip, images.pixels.shape[1:])
+    except ValueError as error:
+        raise UnveilError(f"{error}; give `size={clip.shape.size}` and `fit=resize`") from error
+
+
+def embedded_images(
+    clip: ClipModel, images: ImageSet, mirrored: bool, progress: Progress, batch: int = 256
+) -> EmbeddedImages:
+    """The embeddings of all images, and with `mirrored` those of their mirror images, with captions."""
+    import torch
+
+    from unveil.image.data.images import RandomImages
+    from unveil.image.image_embeddings import image_embeddings
+    from unveil.image.prior_model import EmbeddedImages
+
+    random = RandomImages(images)
+    assert random.captions is not None
+
+    def done(count: int, total: int) -> None:
+        progress("embedding images", count, total, {})
+
+    parts = [image_embeddings(clip, random.pixels, batch, done)]
+    if mirrored:
+        parts.append(image_embeddings(clip, random.pixels.flip(-1), batch, done))
+    return EmbeddedImages(torch.cat(parts), random.captions, random.sided, len(images))
+
+
+def of_clip(clip: ClipModel) -> JsonObject:
+    """The fields of config.json that follow from a CLIP: the widths of what it says of texts and images."""
+    null = clip.text([""], clip.device)
+    assert null.tokens is not None
+    return {
+        "embedding_width": clip.width,
+        "context": null.tokens.shape[2],
+        "pooled": clip.width,
+        "tokens": null.tokens.shape[1],
+    }

@@ -1,0 +1,110 @@
+"""unCLIP by the commands, on stripes: a CLIP, priors of its embeddings, decoders."""
+
+import json
+import shutil
+from pathlib import Path
+from shlex import split
+
+import pytest
+import torch
+from stripes import SMALL, WORDS, write_captioned
+
+from unveil.cli import main
+from unveil.image.prior_model import PriorModel
+from unveil.image.prior_settings import PriorSettings
+from unveil.image.recipes.stored_clip import find_clip
+from unveil.loading import load
+
+CLIP = [*split("--preset tiny --bfloat16 False --batch-size 16 --warmup 2 --embedding-width 6"), *SMALL]
+PRIOR = split(
+    "--preset tiny --bfloat16 False --batch-size 32 --warmup 2 --device cpu --width 32 --layers 1 --heads 2 "
+    "--diffusion-steps 50 --hold-out 0.3 --steps 60 --save-every 30 --keep 0 --captions txt"
+)
+
+
+def refused(capsys, command: list[str], *said: str) -> None:
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert all(part in error for part in said) and error.strip().count("\n") == 0, error
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Stripes with captions, two CLIPs of them, and a prior of each."""
+    folder = tmp_path_factory.mktemp("unclip")
+    stripes = write_captioned(folder)
+    data = ["--data", str(stripes), *WORDS, "--hold-out", "0.3", "--steps", "30"]
+    for k, name in enumerate(("clip", "other")):
+        run = ["--seed", str(k), "--out", str(folder / name)]
+        assert main(["train", "clip", *CLIP, *data, *run]) == 0
+    train = ["train", "prior", *PRIOR, "--data", str(stripes)]
+    for clip, name in (("clip", "prior"), ("other", "other-prior")):
+        run = ["--image-embedding", str(folder / clip), "--out", str(folder / name)]
+        assert main([*train, *run]) == 0
+    return folder
+
+
+def test_a_prior_draws_embeddings_near_those_of_images(runs, tmp_path):
+    """Images are of two kinds. The text's embedding is a CLIP's, whose images lie elsewhere than its texts;
+    the prior's lies with the images."""
+    out = tmp_path / "prior.json"
+    assert main(["eval", "prior", "--checkpoint", str(runs / "prior"), "--json", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    metrics, reference = scores["metrics"], scores["reference"]
+    assert metrics["n"] == 12 and "held-out pairs" in scores["protocol"]
+    assert metrics["cosine_image"] > 0.9 > metrics["cosine_other_images"]
+    assert metrics["cosine_image"] > reference["mean image embedding"]["cosine_image"]
+    assert reference["text embedding"]["cosine_text"] == pytest.approx(1.0)
+
+
+def test_a_prior_is_loaded_with_its_clip_and_is_a_clip_for_others(runs):
+    prior = load(runs / "prior", "cpu")
+    assert isinstance(prior, PriorModel)
+    assert float((prior.std - 1.0).abs().min()) > 0.0 and not any("clip" in k for k in prior.state_dict())
+    made = prior.sample(["stripes that lie", "stripes that stand"], PriorSettings(prior_steps=5), 3)
+    assert made.shape == (2, 6)
+    torch.testing.assert_close(made.norm(dim=1), torch.ones(2))
+    kept, first = find_clip(str(runs / "prior")), find_clip(str(runs / "clip"))
+    assert kept.weights.read_bytes() == first.weights.read_bytes() and kept.config == first.config
+
+
+def test_a_resumed_prior_is_the_same_without_its_clip(runs, tmp_path):
+    shutil.copytree(runs / "prior", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint-60")
+    data = ["--data", str(runs / "stripes"), "--out", str(tmp_path / "run"), "--resume"]
+    clip = ["--image-embedding", str(runs / "clip")]
+    (runs / "clip").rename(runs / "moved")
+    try:
+        assert main(["train", "prior", *PRIOR, *data, *clip]) == 0
+    finally:
+        (runs / "moved").rename(runs / "clip")
+    one, two = load(runs / "prior", "cpu"), load(tmp_path / "run", "cpu")
+    assert isinstance(one, PriorModel) and isinstance(two, PriorModel)
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_captions_that_are_cut_are_said(runs, tmp_path, capsys):
+    stripes = write_captioned(tmp_path)
+    next(stripes.rglob("*.txt")).write_text("stripes " * 9)
+    data = ["--data", str(stripes), "--steps", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", "prior", *PRIOR, *data, "--image-embedding", str(runs / "clip")]) == 0
+    assert "are longer than the 5 tokens that the CLIP reads, and are cut" in capsys.readouterr().err
+
+
+def test_bad_input_of_priors_is_refused_in_one_line(runs, tmp_path, capsys):
+    data = ["--data", str(runs / "stripes"), "--out", str(tmp_path / "run")]
+    train = ["train", "prior", *PRIOR, *data, "--image-embedding"]
+    refused(
+        capsys,
+        [*train, str(runs / "clip"), "--size", "12", "--fit", "resize"],
+        "reads images of 1 channels, of 8 pixels or a multiple of them, got 1 channels and 12 x 12; give "
+        "--size 8 and --fit resize",
+    )
+    refused(capsys, [*train, "fashion-mnist"], "without a CLIP; give one of `unveil train clip`")
+    refused(capsys, [*train, str(runs / "clip"), "--heads", "3"], "--heads 3 and 2 must divide --width 32")
+    refused(capsys, ["eval", "prior", "--checkpoint", str(runs / "clip")], "by recipe 'clip'")
+    shutil.copytree(runs / "prior", tmp_path / "prior")
+    shutil.copy(runs / "other" / "tokenizer.json", tmp_path / "prior" / "clip-tokenizer.json")
+    (last,) = (runs / "other").glob("checkpoint-*")
+    shutil.copy(last / "ema.safetensors", tmp_path / "prior" / "clip.safetensors")
+    refused(capsys, ["eval", "prior", "--checkpoint", str(tmp_path / "prior")], "is not the CLIP that")
