@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from unveil.files.notes import note
 from unveil.image.data.tokenizer import Tokenizer
 from unveil.image.emphasis import emphasised
 from unveil.image.networks.text_encoder import EncodedText
@@ -29,6 +30,7 @@ class TextConditioning(nn.Module):
         frozen: the encoder is not trained; each prompt is encoded once and kept.
         stored: the encoder's weights belong to the model's. Weights that are not stored are found again by
             the recipe, such as those of a package.
+        chunked: texts of any length are read in `weighted`, in chunks; else they are cut, with a note.
         restore: weights of words leave the mean of an encoded text as it is, see `emphasised`; for CLIP. The
             mean of encoders that end in a layer norm without learned shift is near 0.
     """
@@ -41,9 +43,11 @@ class TextConditioning(nn.Module):
         pooled: bool = True,
         frozen: bool = False,
         stored: bool = True,
+        chunked: bool = True,
         restore: bool = False,
     ) -> None:
         super().__init__()
+        self.chunked, self._noted = chunked, False
         self.tokenizer, self.pooled, self.frozen, self.restore = tokenizer, pooled, frozen, restore
         if frozen:
             encoder.requires_grad_(False).eval()
@@ -111,7 +115,7 @@ class TextConditioning(nn.Module):
         chunks. `vector` is that of the first chunk.
         """
         commas = map(self.tokenizer.id_of, (",</w>", ","))
-        comma = next((number for number in commas if number is not None), -1)
+        comma = next((number for number in commas if number is not None), -1) if self.chunked else -1
         rules = ChunkRules(comma, self.tokenizer.room)
         blocks = {rows[0]: len(rows) for rows in self.learned.values()}
         each = level(
@@ -122,6 +126,9 @@ class TextConditioning(nn.Module):
                 for text in texts
             ]
         )
+        if not self.chunked and len(each[0]) > 1:
+            self._note_cut()
+            each = [text[:1] for text in each]
         rows = [chunk for text in each for chunk in text]
         ids, valid = self.tokenizer.framed([chunk.ids for chunk in rows])
         encoded = self.network(ids.to(device), valid.to(device))
@@ -155,8 +162,17 @@ class TextConditioning(nn.Module):
         return EncodedText(*(torch.cat(parts).to(device) for parts in zip(*each, strict=True)))
 
     def _encode(self, prompts: list[str], device: torch.device) -> EncodedText:
-        ids, valid = self.tokenizer.framed([self.ids(prompt) for prompt in prompts])
+        rows = [self.ids(prompt) for prompt in prompts]
+        if max(map(len, rows), default=0) > self.tokenizer.room:
+            self._note_cut()
+        ids, valid = self.tokenizer.framed(rows)
         return self.network(ids.to(device), valid.to(device))
+
+    def _note_cut(self) -> None:
+        """Say once that texts are cut."""
+        if not self._noted:
+            note(f"texts of more than the {self.tokenizer.room} tokens that the text encoder reads are cut")
+        self._noted = True
 
 
 def with_text(cond: Condition | None, text: Condition) -> Condition:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,3 +106,15 @@ def test_ids_that_are_not_in_the_vocabulary_are_refused():
         Tokenizer(words.text, 8, 0, None, None)
     with pytest.raises(UnveilError, match="give captions with words"):
         train_words(["", "  "])
+
+
+def test_a_bare_row_is_the_text_alone_and_the_empty_one_all_padding():
+    """GLIDE's: no start, no end; only lower-cased; the choice is in the file, and in no other file."""
+    words = train_words(["A red circle"], length=5)
+    bare = replace(words, start=None, bare=True, clean="lower")
+    ids, valid = bare(["A RED circle", ""])
+    assert valid.sum(1).tolist() == [3, 0] and ids[1].tolist() == [bare.pad] * 5
+    assert bare.room == 5 and tokenizer_from(bare.written()) == bare
+    assert "bare" not in words.written() and tokenizer_from(words.written()) == words
+    with pytest.raises(ValueError, match="a start or an end token"):
+        replace(words, start=None)

@@ -24,7 +24,7 @@ NEED, EXTRA = "text to image", "image"
 PAD, START, UNKNOWN = "<pad>", "<start>", "<unknown>"
 LARGEST_LENGTH = 4096
 NAMES = ("text", "length", "pad", "start", "end", "clean")
-Cleaning = Literal["clip", "none"]
+Cleaning = Literal["clip", "lower", "none"]
 
 
 class TokenBatch(NamedTuple):
@@ -51,10 +51,12 @@ class Tokenizer:
         length: N, the ids of a row.
         pad: id of padding.
         start, end: ids of the first and last token of a row; at most one of them may be None.
-        clean: what is done to a text before the library sees it; "clip": `clip_clean`.
+        clean: what is done to a text before the library sees it; "clip": `clip_clean`; "lower": lower case.
+        bare: rows have neither start nor end, so that the empty text is all padding, which only an encoder
+            with learned padding (GLIDE's) can read.
     Raises:
         UnveilError: `tokenizers` is not installed or cannot read the text, or an id is not in the vocabulary.
-        ValueError: a length that has no room for a token, or neither a start nor an end.
+        ValueError: a length that has no room for a token, or neither a start nor an end without `bare`.
     """
 
     text: str
@@ -63,10 +65,11 @@ class Tokenizer:
     start: int | None
     end: int | None
     clean: Cleaning = "none"
+    bare: bool = False
 
     def __post_init__(self) -> None:
         one_of("clean", self.clean, get_args(Cleaning))
-        if self.start is None and self.end is None:
+        if self.start is None and self.end is None and not self.bare:
             raise ValueError("a tokenizer of prompts needs a start or an end token, or an empty text is none")
         whole("length", self.length, 1 + self.specials, LARGEST_LENGTH)
         for number in (self.pad, self.start, self.end):
@@ -150,11 +153,16 @@ class Tokenizer:
         return replace(self, text=str(library.to_str()))
 
     def _cleaned(self, text: str) -> str:
+        if self.clean == "lower":
+            return whole_text(text).lower()
         return clip_clean(text) if self.clean == "clip" else text
 
     def written(self) -> str:
         """The contents of a file from which `tokenizer_from` restores it."""
-        return json.dumps({"unveil": "prompts"} | asdict(self))
+        fields = asdict(self)
+        if not self.bare:  # the files of all other tokenizers stay as they are
+            del fields["bare"]
+        return json.dumps({"unveil": "prompts"} | fields)
 
 
 def tokenizer_from(text: str) -> Tokenizer:
@@ -172,7 +180,9 @@ def tokenizer_from(text: str) -> Tokenizer:
     values: JsonObject = {name: stored.get(name) for name in NAMES}
     numbers = [values["length"], values["pad"]]
     numbers += [values[name] for name in ("start", "end") if values[name] is not None]
+    values["bare"] = stored.get("bare", False)
     known = isinstance(values["text"], str) and values["clean"] in get_args(Cleaning)
+    known = known and isinstance(values["bare"], bool)
     if not known or not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
         raise UnveilError(f"tokenizer: damaged; needed are {', '.join(NAMES)}")
     try:

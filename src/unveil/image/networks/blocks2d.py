@@ -81,10 +81,17 @@ class Attention2d(nn.Module):
 
     Args:
         context: width of the text tokens; 0: pixels attend to pixels only.
+        token_norm: norm the text tokens first; GLIDE does not.
     """
 
     def __init__(
-        self, channels: int, head_width: int, groups: int, norm_epsilon: float = 1e-6, context: int = 0
+        self,
+        channels: int,
+        head_width: int,
+        groups: int,
+        norm_epsilon: float = 1e-6,
+        context: int = 0,
+        token_norm: bool = True,
     ) -> None:
         super().__init__()
         self.heads = channels // head_width
@@ -92,9 +99,8 @@ class Attention2d(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.merge = nn.Linear(channels, channels)
         zero(self.merge)
-        self.text = (
-            nn.Sequential(nn.LayerNorm(context), nn.Linear(context, 2 * channels)) if context else None
-        )
+        norm = nn.LayerNorm(context) if context and token_norm else nn.Identity()
+        self.text = nn.Sequential(norm, nn.Linear(context, 2 * channels)) if context else None
 
     def forward(self, x: Tensor, tokens: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
         """

@@ -75,6 +75,8 @@ class UNet2dShape:
             x4 upscaler).
         level: `cond.concat_level`, the noise level of `cond.concat`, has an embedding as that of the time,
             which is added to it.
+        token_norm: each joint attention norms the text tokens itself, which GLIDE's do not.
+        linear_vector: `cond.vector` is mapped by a linear layer (GLIDE) instead of a network of two.
     """
 
     channels: int
@@ -106,6 +108,8 @@ class UNet2dShape:
     linear_projection: bool = False
     text_only: tuple[int, ...] = ()
     level: bool = False
+    token_norm: bool = True
+    linear_vector: bool = False
 
 
 class UNet2d(nn.Module):
@@ -157,7 +161,8 @@ class UNet2d(nn.Module):
                 return nn.Identity()
             head_width, context = shape.head_width or size // shape.heads, shape.context
             if shape.cross == "joint":
-                return Attention2d(size, head_width, groups if normed else 0, epsilon, context)
+                norms = groups if normed else 0
+                return Attention2d(size, head_width, norms, epsilon, context, shape.token_norm)
             layers, linear = shape.transformer_layers, shape.linear_projection
             return SpatialTransformer2d(size, head_width, context, groups, layers, linear, text_only)
 
@@ -191,7 +196,7 @@ class UNet2d(nn.Module):
         self.leave = nn.Conv2d(now, outputs, 3, padding=1)
         zero(self.leave)
         # after the others, so that their random numbers are those of a network without it
-        self.vector = mlp(shape.vector, embedding, embedding) if shape.vector else None
+        self.vector = _vector_network(shape, embedding)
         self.level = time_embedding(self.time_width) if shape.level else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
@@ -241,6 +246,14 @@ class UNet2d(nn.Module):
         if self.generator is None:
             raise ValueError("UNet2d: training with dropout needs the attribute generator")
         return self.generator
+
+
+def _vector_network(shape: UNet2dShape, embedding: int) -> nn.Module | None:
+    if not shape.vector:
+        return None
+    if shape.linear_vector:
+        return nn.Linear(shape.vector, embedding)
+    return mlp(shape.vector, embedding, embedding)
 
 
 def _attended(attend: nn.Module, h: Tensor, tokens: Tensor | None, valid: Tensor | None) -> Tensor:

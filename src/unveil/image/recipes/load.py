@@ -31,6 +31,8 @@ IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
     "pad_after": bool,
     "middle_attention": bool,
     "middle_norm": bool,
+    "token_norm": bool,
+    "linear_vector": bool,
 }
 CLASSIFIER_OPTIONS = {"norm_epsilon", "time_width", "cosine_first", "inclusive"}
 IMAGE_LINEAR: dict[str, type] = {"width": int, "sizes": list, "heads": list, "head_width": list, "full": list}

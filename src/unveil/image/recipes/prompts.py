@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 FILE = "tokenizer.json"
 LARGEST_FILE = 64 * 2**20
+GLIDE_OPTIONS = {"token_norm": False, "linear_vector": True}
+"""Of a U-Net that reads `GlideText`, whose last layer is a norm and whose pooled vector is mapped once."""
 
 
 def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextConditioning | None:
@@ -34,7 +36,7 @@ def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextC
     if not config.get("captions"):
         return None
     flags = caption_flags(config)
-    if flags.encoder not in ("words", "clip"):
+    if not (flags.learned or flags.encoder == "clip"):
         text, found = frozen_text(flags)
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
@@ -46,7 +48,7 @@ def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextC
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
     tokenizer = read_words(places[0])
-    return words_text(flags, tokenizer) if flags.encoder == "words" else _clip_text(config, tokenizer)
+    return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
 
 
 def _clip_text(config: Mapping[str, object], tokenizer: Tokenizer) -> TextConditioning:
@@ -67,7 +69,7 @@ def new_text(
 ) -> tuple[TextConditioning | None, dict[str, object]]:
     """The text side of a training, and the fields of config.json that describe it.
 
-    With `encoder=words` its tokenizer is written into the run folder; a resumed run keeps its own.
+    With `encoder=words` or glide its tokenizer is written into the run folder; a resumed run keeps its own.
 
     Raises:
         UnveilError: images without captions, or a tokenizer that cannot be read.
@@ -78,7 +80,7 @@ def new_text(
     if not flags.captions:
         return None, {"context": 0, "pooled": 0}
     assert captions is not None
-    if flags.encoder != "words":
+    if not flags.learned:
         return frozen_text(flags)
     file = run / FILE
     tokenizer = read_words(file) if resume and file.is_file() else tokenizer_for(flags, captions)
@@ -88,7 +90,10 @@ def new_text(
         with replacing(file) as partial:
             partial.write_text(tokenizer.written(), encoding="utf-8")
     width = flags.text_width
-    return words_text(flags, tokenizer), {"context": width, "pooled": width, "tokenizer_digest": digest(file)}
+    fields = {"context": width, "pooled": width, "tokenizer_digest": digest(file)}
+    if flags.encoder == "glide":
+        fields["options"] = GLIDE_OPTIONS
+    return learned_text(flags, tokenizer), fields
 
 
 def caption_flags(config: Mapping[str, object]) -> CaptionFlags:
@@ -97,11 +102,16 @@ def caption_flags(config: Mapping[str, object]) -> CaptionFlags:
     return CaptionFlags(**{name: config[name] for name in names})  # pyright: ignore[reportArgumentType]
 
 
-def words_text(flags: CaptionFlags, tokenizer: Tokenizer) -> TextConditioning:
-    """Our own encoder, which is trained together with the denoiser."""
+def learned_text(flags: CaptionFlags, tokenizer: Tokenizer) -> TextConditioning:
+    """An encoder that is trained together with the denoiser: our own, or one as GLIDE's."""
+    from unveil.image.networks.glide_text import GlideText, GlideTextShape
     from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
     from unveil.image.text_conditioning import TextConditioning
 
+    if flags.encoder == "glide":
+        sizes = (flags.text_width, flags.text_layers, flags.text_heads)
+        encoder = GlideText(GlideTextShape(tokenizer.size, tokenizer.length, *sizes))
+        return TextConditioning(tokenizer, encoder, chunked=False)
     shape = WordTransformerShape(
         tokenizer.size, tokenizer.length, flags.text_width, flags.text_layers, flags.text_heads
     )
@@ -136,12 +146,17 @@ def frozen_text(flags: CaptionFlags) -> tuple[TextConditioning, dict[str, object
 
 
 def tokenizer_for(flags: CaptionFlags, captions: Sequence[str]) -> Tokenizer:
-    """The tokenizer of a training with `encoder=words`: that of the file, or one of the captions' words."""
+    """The tokenizer of a training with `encoder=words`: that of the file, or one of the captions' words; with
+    `encoder=glide` it adds no start token."""
+    from dataclasses import replace
+
     from unveil.image.data.tokenizer import train_words
 
     if flags.words:
-        return read_words(Path(flags.words))
-    return train_words(captions, flags.text_length, flags.vocabulary)
+        tokenizer = read_words(Path(flags.words))
+    else:
+        tokenizer = train_words(captions, flags.text_length, flags.vocabulary)
+    return replace(tokenizer, start=None, end=None, bare=True) if flags.encoder == "glide" else tokenizer
 
 
 def read_words(file: Path) -> Tokenizer:

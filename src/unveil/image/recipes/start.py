@@ -144,7 +144,7 @@ def start_text(
             )
     text = text_of(start.config, start.folder)
     places = [place / FILE for place in (start.folder, start.folder.parent) if (place / FILE).is_file()]
-    if start.folder != run and has.encoder in ("words", "clip"):
+    if start.folder != run and (has.learned or has.encoder == "clip"):
         check_output(run / FILE)
         run.mkdir(parents=True, exist_ok=True)
         with replacing(run / FILE) as partial:

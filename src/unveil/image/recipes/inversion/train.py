@@ -64,7 +64,7 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
     model.eval()
     text.unfreeze()
     images = read_pictures(config.pictures, config.captions, model, progress)
-    templates = config.templates or (("{}",) if base.encoder == "words" else TEMPLATES)
+    templates = config.templates or (("{}",) if base.encoder in ("words", "glide") else TEMPLATES)
     if config.captions:
         check_captions(images, text, config)
     else:
