@@ -10,6 +10,7 @@ from unveil.runs.recognised import Recognised
 from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
+    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.classifier import ImageClassifier
     from unveil.image.clip_model import ClipModel
     from unveil.image.latent import Latents
@@ -68,6 +69,7 @@ def load(
     | ClipModel
     | Latents
     | PriorModel
+    | AutoregressivePrior
 ):
     """Load a trained model.
 

@@ -224,22 +224,28 @@ def prior_batches(
     """
 
     def draw(generator: torch.Generator) -> PriorBatch:
-        rows = torch.randint(data.images, (size,), generator=generator, device="cpu")
-        places = rows
-        if len(data.embeddings) > data.images:
-            mirrored = torch.rand(size, generator=generator, device="cpu") < 0.5
-            if data.fixed is not None:
-                mirrored &= ~data.fixed[rows]
-            places = rows + data.images * mirrored
-        dropped = torch.rand(size, generator=generator, device="cpu") < drop
+        embeddings, prompts = captioned(data, size, drop, generator)
         entries = 1.0 + torch.randint(diffusion_steps, (size,), generator=generator, device="cpu")
-        embeddings = data.embeddings[places]
         noise = torch.randn(embeddings.shape, generator=generator, device="cpu")
-        captions = zip(data.captions(rows, generator), dropped.tolist(), strict=True)
-        prompts = tuple("" if empty else text for text, empty in captions)
         return PriorBatch(embeddings, prompts, entries.double() / diffusion_steps, noise)
 
     return draw
+
+
+def captioned(
+    data: EmbeddedImages, size: int, drop: float, generator: torch.Generator
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Random embeddings (B, E) and their captions, each "" with probability `drop`."""
+    rows = torch.randint(data.images, (size,), generator=generator, device="cpu")
+    places = rows
+    if len(data.embeddings) > data.images:
+        mirrored = torch.rand(size, generator=generator, device="cpu") < 0.5
+        if data.fixed is not None:
+            mirrored &= ~data.fixed[rows]
+        places = rows + data.images * mirrored
+    dropped = torch.rand(size, generator=generator, device="cpu") < drop
+    captions = zip(data.captions(rows, generator), dropped.tolist(), strict=True)
+    return data.embeddings[places], tuple("" if empty else text for text, empty in captions)
 
 
 def prior_loss(model: nn.Module, batch: PriorBatch) -> tuple[Tensor, Mapping[str, float]]:

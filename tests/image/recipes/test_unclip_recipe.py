@@ -10,6 +10,7 @@ import torch
 from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
+from unveil.image.autoregressive_prior import AutoregressivePrior
 from unveil.image.prior_model import PriorModel
 from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.stored_clip import find_clip
@@ -55,6 +56,19 @@ def test_a_prior_draws_embeddings_near_those_of_images(runs, tmp_path):
     assert metrics["cosine_image"] > 0.9 > metrics["cosine_other_images"]
     assert metrics["cosine_image"] > reference["mean image embedding"]["cosine_image"]
     assert reference["text embedding"]["cosine_text"] == pytest.approx(1.0)
+
+
+def test_an_autoregressive_prior_does_so_too(runs, tmp_path, capsys):
+    train = ["train", "prior", *PRIOR, "--data", str(runs / "stripes"), "--kind", "autoregressive", "--flip"]
+    train += ["--image-embedding", str(runs / "clip"), "--bins", "16", "--out", str(tmp_path / "run")]
+    refused(capsys, train, "--dimensions 32: the embeddings have 6 numbers; take at most as many")
+    assert main([*train, "--dimensions", "4"]) == 0
+    out = tmp_path / "prior.json"
+    assert main(["eval", "prior", "--checkpoint", str(tmp_path / "run"), "--json", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    assert "autoregressive prior, scale 2" in scores["protocol"]
+    assert scores["metrics"]["cosine_image"] > 0.8 > scores["metrics"]["cosine_other_images"]
+    assert isinstance(load(tmp_path / "run", "cpu"), AutoregressivePrior)
 
 
 def test_a_prior_is_loaded_with_its_clip_and_is_a_clip_for_others(runs):

@@ -9,10 +9,14 @@ from unveil.files.json_objects import JsonObject
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
+    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.clip_model import ClipModel
     from unveil.image.prior_model import PriorModel
 
-NUMBERS = ("embedding_width", "context", "pooled", "tokens", "width", "layers", "heads", "diffusion_steps")
+NUMBERS = (
+    *("embedding_width", "context", "pooled", "tokens", "width", "layers", "heads", "diffusion_steps"),
+    *("dimensions", "bins"),
+)
 
 
 def read_prior_config(folder: Path) -> JsonObject:
@@ -36,8 +40,10 @@ def check_prior(config: JsonObject) -> None:
         raise ValueError(f"kind is {str(config['kind'])[:40]!r}, and clip_digest must be text")
 
 
-def prior_model(config: JsonObject, clip: ClipModel) -> PriorModel:
+def prior_model(config: JsonObject, clip: ClipModel) -> PriorModel | AutoregressivePrior:
     """The untrained prior of config.json."""
+    from unveil.image.autoregressive_prior import AutoregressivePrior
+    from unveil.image.networks.code_transformer import CodesShape
     from unveil.image.networks.prior import PriorShape
     from unveil.image.prior_model import ClipPrompts, PriorModel
 
@@ -50,10 +56,14 @@ def prior_model(config: JsonObject, clip: ClipModel) -> PriorModel:
         config["layers"],
         config["heads"],
     )
+    if config["kind"] == "autoregressive":
+        return AutoregressivePrior(shape, CodesShape(config["dimensions"], config["bins"]), ClipPrompts(clip))
     return PriorModel(shape, ClipPrompts(clip), config["diffusion_steps"], float(config["clamp"]))
 
 
-def load_prior(folder: Path, device: str = "auto", config: JsonObject | None = None) -> PriorModel:
+def load_prior(
+    folder: Path, device: str = "auto", config: JsonObject | None = None
+) -> PriorModel | AutoregressivePrior:
     """The prior of a checkpoint folder of `unveil train prior`, in evaluation mode.
 
     Args:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.files.json_objects import JsonObject
+    from unveil.image.autoregressive_prior import CodesBatch
     from unveil.image.clip_model import ClipModel
     from unveil.image.data.images import ImageSet
     from unveil.image.prior_model import EmbeddedImages, PriorBatch
@@ -22,6 +23,12 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     """Train a prior; returns the run folder."""
     import torch
 
+    from unveil.image.autoregressive_prior import (
+        AutoregressivePrior,
+        check_dimensions,
+        codes_batches,
+        codes_loss,
+    )
     from unveil.image.image_embeddings import cut_texts
     from unveil.image.prior_model import moments, prior_batches, prior_loss
     from unveil.image.recipes.images import LOWER, read_for
@@ -35,6 +42,8 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     device = begin(config.run, run)
     stored = begun_clip(config.image_embedding, run, config.run.resume)
     clip = read_clip(stored, config.run.device)
+    if config.kind == "autoregressive":
+        check_dimensions(config.dimensions, clip.width)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     check_images(images, clip)
     assert images.captions is not None
@@ -46,14 +55,22 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     described = as_json(fields | of_clip(clip) | {"clip_digest": clip_digest(clip), "recipe": "prior"})
     torch.manual_seed(config.run.seed)  # initial weights
     model = prior_model(described, clip)
-    model.mean, model.std = moments(data.embeddings)
     model.condition([""])  # whose sizes are then known
-    size = config.run.batch_size
+    size, drop = config.run.batch_size, config.caption_drop
+    if isinstance(model, AutoregressivePrior):
+        texts = clip.read(images.captions)
+        model.fit(data.embeddings, (data.embeddings[: len(images)] * texts).sum(1))
+        loss = codes_loss
+    else:
+        model.mean, model.std = moments(data.embeddings)
+        loss = prior_loss
 
-    def draws(count: int) -> Callable[[torch.Generator], PriorBatch]:
-        return prior_batches(data, config.diffusion_steps, count, config.caption_drop)
+    def draws(count: int) -> Callable[[torch.Generator], PriorBatch | CodesBatch]:
+        if config.kind == "autoregressive":
+            return codes_batches(data, count, drop)
+        return prior_batches(data, config.diffusion_steps, count, drop)
 
-    task = Task(model, draws(size), prior_loss, {}, draws=draws, size=size, lower="--width or --layers")
+    task = Task(model, draws(size), loss, {}, draws=draws, size=size, lower="--width or --layers")
     with enough_memory(LOWER):
         run_task(task, config.run, device, run, described, TrainPrior(), progress)
     return run
