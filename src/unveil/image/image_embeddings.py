@@ -1,4 +1,4 @@
-"""CLIP embeddings of images of a data set or of files, and texts that do not fit into a context."""
+"""Embeddings of the images of a data set or of files."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.image.clip_model import ClipModel
-from unveil.image.text_conditioning import TextConditioning
 
 
 def image_embeddings(
@@ -49,15 +48,3 @@ def check_embeddable(clip: ClipModel, image: Sequence[int]) -> None:
             f"this CLIP reads images of {colours} channels, of {side} pixels or a multiple of them, got "
             f"{channels} channels and {width} x {height}"
         )
-
-
-def cut_texts(text: TextConditioning, texts: Sequence[str]) -> str:
-    """A remark on texts that are longer than the context of their encoder and are cut; "" if none is."""
-    long = [it for it in dict.fromkeys(texts) if len(text.ids(it)) > text.tokenizer.room]
-    if not long:
-        return ""
-    first = long[0] if len(long[0]) <= 60 else f"{long[0][:57]}..."
-    return (
-        f"{len(long)} of {len(set(texts))} texts are longer than the {text.tokenizer.room} tokens that the "
-        f"CLIP reads, and are cut, such as {first!r}"
-    )

@@ -52,6 +52,7 @@ def image_network(shape: ImageShape, **options: object) -> UNet2d | DiT:
         context=shape.context,
         vector=shape.pooled,
         level=level,
+        embedding=shape.embedding,
     )
     return UNet2d(replace(network, **options))
 

@@ -11,12 +11,16 @@ from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
 from unveil.image.autoregressive_prior import AutoregressivePrior
+from unveil.image.model import ImageModel
 from unveil.image.prior_model import PriorModel
 from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.stored_clip import find_clip
 from unveil.loading import load
 
 CLIP = [*split("--preset tiny --bfloat16 False --batch-size 16 --warmup 2 --embedding-width 6"), *SMALL]
+DECODER = split(
+    "--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --steps 6 --save-every 3 --hold-out 0.3"
+)
 PRIOR = split(
     "--preset tiny --bfloat16 False --batch-size 32 --warmup 2 --device cpu --width 32 --layers 1 --heads 2 "
     "--diffusion-steps 50 --hold-out 0.3 --steps 60 --save-every 30 --keep 0 --captions txt"
@@ -24,6 +28,7 @@ PRIOR = split(
 
 
 def refused(capsys, command: list[str], *said: str) -> None:
+    capsys.readouterr()
     assert main(command) == 2
     error = capsys.readouterr().err
     assert all(part in error for part in said) and error.strip().count("\n") == 0, error
@@ -102,7 +107,7 @@ def test_captions_that_are_cut_are_said(runs, tmp_path, capsys):
     next(stripes.rglob("*.txt")).write_text("stripes " * 9)
     data = ["--data", str(stripes), "--steps", "1", "--out", str(tmp_path / "run")]
     assert main(["train", "prior", *PRIOR, *data, "--image-embedding", str(runs / "clip")]) == 0
-    assert "are longer than the 5 tokens that the CLIP reads, and are cut" in capsys.readouterr().err
+    assert "texts of more than the 5 tokens that the text encoder reads are cut" in capsys.readouterr().err
 
 
 def test_bad_input_of_priors_is_refused_in_one_line(runs, tmp_path, capsys):
@@ -122,3 +127,38 @@ def test_bad_input_of_priors_is_refused_in_one_line(runs, tmp_path, capsys):
     (last,) = (runs / "other").glob("checkpoint-*")
     shutil.copy(last / "ema.safetensors", tmp_path / "prior" / "clip.safetensors")
     refused(capsys, ["eval", "prior", "--checkpoint", str(tmp_path / "prior")], "is not the CLIP that")
+
+
+@pytest.fixture(scope="module")
+def decoders(runs) -> Path:
+    """Decoders of the CLIP's embeddings, with and without captions."""
+    train = ["train", "image", *DECODER, *SMALL, "--data", str(runs / "stripes"), "--flip"]
+    train += ["--image-embedding", str(runs / "clip")]
+    assert main([*train, *WORDS, "--out", str(runs / "decoder")]) == 0
+    assert main([*train, "--no-samples", "--out", str(runs / "bare")]) == 0
+    return runs
+
+
+def test_a_decoder_keeps_its_clip(decoders):
+    config = json.loads((decoders / "decoder" / "config.json").read_text())
+    prior = json.loads((decoders / "prior" / "config.json").read_text())
+    assert (config["embedding"], config["context"], config["label_drop"]) == (6, 8, 0.5)
+    assert config["clip_digest"] == prior["clip_digest"]
+    assert (decoders / "decoder" / "samples" / "step-000006.png").is_file()
+    assert find_clip(str(decoders / "decoder")).config == find_clip(str(decoders / "clip")).config
+    model = load(decoders / "decoder", "cpu")
+    assert isinstance(model, ImageModel) and model.shape.embedding == 6 and model.text is not None
+    bare = load(decoders / "bare", "cpu")
+    assert isinstance(bare, ImageModel) and bare.text is None and bare.shape.context == 96
+
+
+def test_a_decoder_goes_on_from_a_decoder_of_the_same_clip(decoders, tmp_path, capsys):
+    train = ["train", "image", *DECODER, *SMALL, "--data", str(decoders / "stripes"), "--no-samples"]
+    start = ["--start-from", str(decoders / "bare"), "--out", str(tmp_path / "run")]
+    refused(capsys, [*train, *start], "reads image embeddings; give --image-embedding")
+    other = ["--image-embedding", str(decoders / "other")]
+    refused(capsys, [*train, *start, *other], "was trained with the embeddings of another CLIP")
+    assert main([*train, *start, "--image-embedding", str(decoders / "bare"), "--steps", "3"]) == 0
+    refused(capsys, [*train, *other, "--trunk", "dit"], "--image-embedding is for --trunk unet")
+    refused(capsys, [*train, *other, "--size", "12", "--fit", "resize"], "reads images of 1 channels")
+    assert main([*train, *other, "--size", "16", "--fit", "resize", "--out", str(tmp_path / "large")]) == 0

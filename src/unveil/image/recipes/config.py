@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, arg
 from unveil.checks import Bounds, check_fields
 from unveil.image.data.reading import Background, Fit
 from unveil.image.high_resolution import HighResolution
-from unveil.image.recipes.train_config import TRAIN_PRESETS, for_encoder, for_method, for_trunk
+from unveil.image.recipes.train_config import TRAIN_PRESETS, for_embedding, for_encoder, for_method, for_trunk
 from unveil.image.recipes.train_config import TrainImage as TrainImage
 from unveil.image.recipes.train_config import resolved as resolved
 from unveil.image.settings import ImageSettings
@@ -208,9 +208,12 @@ TRAIN = Verb(
     "image.recipes.train:train_image",
     "a diffusion model of images",
     "preset data classes size fit method width flip steps batch_size learning_rate out resume",
-    fit=lambda config, given: for_encoder(
-        for_trunk(for_method(config, given("method") or config.method), given("trunk") or ""),
-        given("encoder") or "",
+    fit=lambda config, given: for_embedding(
+        for_encoder(
+            for_trunk(for_method(config, given("method") or config.method), given("trunk") or ""),
+            given("encoder") or "",
+        ),
+        given("image_embedding") or "",
     ),
     after="image.recipes.next_step:after_training",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},

@@ -19,7 +19,7 @@ def evaluate_prior(config: EvalPrior, progress: Progress) -> dict[str, object]:
     of the mean image's."""
     import torch
 
-    from unveil.image.image_embeddings import cut_texts, image_embeddings
+    from unveil.image.image_embeddings import image_embeddings
     from unveil.image.prior_model import ClipPrompts
     from unveil.image.recipes.prior.load import load_prior, read_prior_config
     from unveil.runs.checkpoints import find_checkpoint
@@ -33,8 +33,6 @@ def evaluate_prior(config: EvalPrior, progress: Progress) -> dict[str, object]:
     assert isinstance(model.text, ClipPrompts)
     clip = model.text.clip
     pixels, captions, which = _pairs(config, described, clip, progress)
-    if cut := cut_texts(clip.text, captions):
-        progress(cut, 1, 1, {})
     drawn: list[Tensor] = []
     with enough_memory():
         images = image_embeddings(clip, pixels, config.batch_size)
@@ -89,8 +87,8 @@ def _pairs(
     import torch
 
     from unveil.errors import UnveilError
+    from unveil.image.recipes.embedded import check_images
     from unveil.image.recipes.images import images_of, report
-    from unveil.image.recipes.prior.train import check_images
     from unveil.runs.device import enough_memory
 
     other = config.data is not None

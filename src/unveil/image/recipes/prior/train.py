@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from unveil.files.json_objects import JsonObject
     from unveil.image.autoregressive_prior import CodesBatch
     from unveil.image.clip_model import ClipModel
-    from unveil.image.data.images import ImageSet
-    from unveil.image.prior_model import EmbeddedImages, PriorBatch
+    from unveil.image.prior_model import PriorBatch
     from unveil.image.recipes.prior.config import TrainPrior
     from unveil.runs.progress import Progress
 
@@ -29,8 +28,9 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
         codes_batches,
         codes_loss,
     )
-    from unveil.image.image_embeddings import cut_texts
-    from unveil.image.prior_model import moments, prior_batches, prior_loss
+    from unveil.image.data.images import RandomImages
+    from unveil.image.prior_model import EmbeddedImages, moments, prior_batches, prior_loss
+    from unveil.image.recipes.embedded import check_images, embeddings_of
     from unveil.image.recipes.images import LOWER, read_for
     from unveil.image.recipes.prior.config import TrainPrior
     from unveil.image.recipes.prior.load import prior_model
@@ -47,10 +47,11 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     check_images(images, clip)
     assert images.captions is not None
-    if cut := cut_texts(clip.text, images.captions):
-        progress(cut, 1, 1, {})
+    random = RandomImages(images)
+    assert random.captions is not None
     with enough_memory(LOWER):
-        data = embedded_images(clip, images, config.images.flip, progress)
+        embeddings = embeddings_of(clip, images, config.images.flip, progress)
+    data = EmbeddedImages(embeddings, random.captions, random.sided, len(images))
     write_clip(stored, run, keep=config.run.resume)
     described = as_json(fields | of_clip(clip) | {"clip_digest": clip_digest(clip), "recipe": "prior"})
     torch.manual_seed(config.run.seed)  # initial weights
@@ -74,43 +75,6 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     with enough_memory(LOWER):
         run_task(task, config.run, device, run, described, TrainPrior(), progress)
     return run
-
-
-def check_images(images: ImageSet, clip: ClipModel) -> None:
-    """Refuse images that a CLIP cannot read.
-
-    Raises:
-        UnveilError: their size or their number of channels.
-    """
-    from unveil.errors import UnveilError
-    from unveil.image.image_embeddings import check_embeddable
-
-    try:
-        check_embeddable(clip, images.pixels.shape[1:])
-    except ValueError as error:
-        raise UnveilError(f"{error}; give `size={clip.shape.size}` and `fit=resize`") from error
-
-
-def embedded_images(
-    clip: ClipModel, images: ImageSet, mirrored: bool, progress: Progress, batch: int = 256
-) -> EmbeddedImages:
-    """The embeddings of all images, and with `mirrored` those of their mirror images, with captions."""
-    import torch
-
-    from unveil.image.data.images import RandomImages
-    from unveil.image.image_embeddings import image_embeddings
-    from unveil.image.prior_model import EmbeddedImages
-
-    random = RandomImages(images)
-    assert random.captions is not None
-
-    def done(count: int, total: int) -> None:
-        progress("embedding images", count, total, {})
-
-    parts = [image_embeddings(clip, random.pixels, batch, done)]
-    if mirrored:
-        parts.append(image_embeddings(clip, random.pixels.flip(-1), batch, done))
-    return EmbeddedImages(torch.cat(parts), random.captions, random.sided, len(images))
 
 
 def of_clip(clip: ClipModel) -> JsonObject:
