@@ -1,5 +1,6 @@
 """CLIP: its loss and its scores in closed form, what its towers see, and the gradient that guides."""
 
+from dataclasses import replace
 from math import exp, log
 
 import pytest
@@ -8,8 +9,12 @@ from torch import nn
 
 from unveil.image.clip_model import ClipModel, chance, contrastive_loss, equal, recall
 from unveil.image.data.tokenizer import train_words
+from unveil.image.generation import Given, generate
+from unveil.image.model import ImageModel
 from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
+from unveil.image.settings import ImageSettings
 from unveil.image.shape import ImageShape
+from unveil.image.solvers import image_times
 from unveil.image.text_conditioning import TextConditioning
 from unveil.process.schedule import cosine_betas, tabulated
 from unveil.sampling.edit import potential_gradient
@@ -119,6 +124,48 @@ def test_chance_is_that_of_drawing_without_replacement():
     positive = torch.tensor([[True, False, False, False], [True, True, False, False]])
     assert chance(positive, 1) == pytest.approx((1 / 4 + 2 / 4) / 2)
     assert chance(positive, 2) == pytest.approx((2 / 4 + (1 - 1 / 6)) / 2)
+
+
+def test_guided_beliefs_move_towards_the_text(monkeypatch):
+    """An unconditional model whose belief is 0, guided by x -> scale * mean of x: after one DDIM step from
+    t = 1/2 to 0, x_0 = clip_scale * sigma^2 / alpha * the gradient; another sign moves away."""
+    model, clip = ImageModel(replace(SMALL, context=0, pooled=0, predicts="x0")), towers(True)
+    monkeypatch.setattr(clip, "log_similarity", lambda texts: lambda x, t: x.mean((1, 2, 3)) * len(texts[0]))
+    settings = ImageSettings("ddim", steps=2, clip_scale=2.0, clip=False)
+    given = Given(clip=clip, texts=["abcd"])
+    made = generate(
+        model, None, 1, settings, 0, given=given, finish=torch.clone, noise=torch.zeros(1, 1, 4, 4)
+    )
+    times = image_times(model, settings)
+    schedule = model.denoiser.schedule
+    gain = float(schedule.sigma(times[-2]) ** 2 / schedule.alpha(times[-2]))
+    torch.testing.assert_close(made.pixels, torch.full((1, 1, 4, 4), 2.0 * gain * 4 / 16))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"size": 8}, "do not fit: side"),
+        ({"channels": 3}, "do not fit: side"),
+        ({"diffusion_steps": 25}, "do not fit: side"),
+        ({"schedule": "linear"}, "do not fit: side"),
+    ],
+)
+def test_a_clip_of_other_images_is_refused(change, told):
+    model = ImageModel(replace(SMALL, context=0, pooled=0, **change))
+    with pytest.raises(ValueError, match=told):
+        generate(model, None, 1, ImageSettings(steps=1), 0, given=Given(clip=towers(), texts=["a"]))
+
+
+def test_a_clip_without_texts_and_one_of_clean_images_are_refused():
+    model = ImageModel(replace(SMALL, context=0, pooled=0))
+    for given, told in (
+        (Given(clip=towers()), "towards texts; give `prompt`"),
+        (Given(clip=towers(False), texts=["a"]), "trained on clean images"),
+        (Given(texts=["a"]), "give both or neither"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            generate(model, None, 1, ImageSettings(steps=1), 0, given=given)
 
 
 def test_noise_of_the_schedule_is_what_the_tower_was_trained_on():

@@ -4,7 +4,8 @@
   Diffusion's inpainting models; Rombach et al. 2022, section 4.5);
 - `lowres`: the image at a lower resolution, with noise of a known level (conditioning augmentation; Ho et
   al. 2022, "Cascaded diffusion models", section 4);
-- `map`: a channel for each label of a semantic map.
+- `map`: a channel for each label of a semantic map;
+- `known`: the image where it is known, and a mask, 1 there (GLIDE's inpainting; Nichol et al. 2021).
 """
 
 from typing import NamedTuple
@@ -60,6 +61,17 @@ def masked(x: Tensor, hole: Tensor, latent: Latents | None = None) -> Tensor:
                 seen = latent.encode(seen)
     mask = F.interpolate(hole.to(x.dtype), seen.shape[2:])
     return torch.cat([mask.expand(len(seen), -1, -1, -1), seen], dim=1)
+
+
+def known_part(x: Tensor, known: Tensor) -> Tensor:
+    """The channels of GLIDE's inpainting: (B, C + 1, H, W), the image, 0 where it is not known, and the mask.
+
+    Args:
+        x: (B, C, H, W) in -1 .. 1.
+        known: (B or 1, 1, H, W) bool, True where the image is known.
+    """
+    mask = known.to(x).expand(len(x), -1, -1, -1)
+    return torch.cat([x * mask, mask], dim=1)
 
 
 def low_channels(colours: int, upsample: int, factor: int) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unveil.checks import whole
-from unveil.image.generation_checks import check_followed, check_level, check_tensors, negative_of
+from unveil.image.generation_checks import check_clip, check_followed, check_level, check_tensors, negative_of
 from unveil.image.given import NOTHING as NOTHING
 from unveil.image.given import Given as Given
 from unveil.image.model import ImageModel
@@ -22,9 +22,9 @@ from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.grid import jumping
-from unveil.sampling.edit import Replace, identity
+from unveil.sampling.edit import LogPotential, Replace, identity
 from unveil.sampling.gaussian import Renoise
-from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, steered, tilted, within
+from unveil.sampling.guidance import Branch, cfg, clipped, dynamic_threshold, pinned, steered, tilted, within
 from unveil.sampling.loop import Solver, sample
 from unveil.sampling.noise import Noise, generators, normal_like
 
@@ -77,6 +77,7 @@ def generate(
     count, batch = whole("count", count), whole("batch", batch)
     shape = model.sides_of(size)
     check_followed(model, labels, count, settings, given)
+    check_clip(model, count, given)
     check_tensors(given, count, shape, model)
     check_level(given, count, model.levels)
     if noise is not None and (
@@ -99,7 +100,8 @@ def generate(
             times = _last(times, settings.strength)
         else:
             times = _from(times, settings.strength, model.shape.diffusion_steps if table else 0)
-    if given.known is not None:
+    noises_known = given.known is not None and not given.exact  # RePaint
+    if noises_known:
         times = jumping(times, settings.jump_length, settings.jumps)
     model.eval()
     own = noise_by_sample(generator, count)
@@ -125,11 +127,12 @@ def generate(
         first = torch.empty((rows, *shape), device=model.device)
         drawn = own(some)
         first = normal_like(first, drawn) if noise is None else noise[some].to(first)
-        x, edit = (float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0) * first, identity
+        level = float(model.denoiser.schedule.sigma(times[0])) if scaled else 1.0
+        x, edit = level * settings.noise_factor * first, identity
         if given.begin is not None:
             x = corrupt(model.denoiser.schedule, given.begin[some].to(first), times[0], first)
-        if given.known is not None:
-            assert given.value is not None
+        if noises_known:
+            assert given.known is not None and given.value is not None
             edit = Replace(
                 given.known[some].to(model.device), given.value[some].to(first), model.denoiser.schedule
             )
@@ -170,7 +173,7 @@ def _guided(
     times: Tensor,
 ) -> tuple[GaussianDenoise, Solver[GaussianDenoised]]:
     """The belief with all guidance of the settings, and the solver for it."""
-    schedule, log_h = model.denoiser.schedule, None
+    schedule, log_h, factor = model.denoiser.schedule, None, 0.0
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low, level = (None if part is None else part[some] for part in (given.low, given.level))
     z = None if given.embeddings is None else given.embeddings[some]
@@ -195,26 +198,54 @@ def _guided(
             schedule,
             interval=(0.0, 1.0 if model.shape.schedule != "flow" else 0.999),
         )
-    if given.classifier is not None and settings.classifier_scale:
-        assert labels is not None
-        log_h = given.classifier.log_probability(labels)
+    if (potential := _potential(given, labels, some, settings)) is not None:
+        log_h, factor = potential
         if settings.classifier_form == "belief":
-            denoise = tilted(denoise, log_h, schedule, settings.classifier_scale, settings.interval)
-            log_h = None
+            denoise, log_h = tilted(denoise, log_h, schedule, factor, settings.interval), None
+    if given.exact:
+        assert given.known is not None and given.value is not None
+        known, value = (part[some].to(model.device) for part in (given.known, given.value))
+        denoise = pinned(denoise, known, value)
     if settings.threshold and model.latent is not None:
         raise ValueError("`threshold` clips pixels, and this model is of latents; leave it out")
     if settings.threshold:
         denoise = dynamic_threshold(denoise, settings.threshold)
     elif settings.clip and model.latent is None:  # codes have no range
         denoise = clipped(denoise, -1.0, 1.0)
-    solver = solver_of(model, settings, None if log_h is None else within(log_h, settings.interval))
-    return denoise, solver if given.known is None else Renoise(solver, schedule)
+    shifting = None if log_h is None else within(log_h, settings.interval)
+    solver = solver_of(model, settings, shifting, factor)
+    return denoise, Renoise(solver, schedule) if given.known is not None and not given.exact else solver
+
+
+def _potential(
+    given: Given, labels: Tensor | None, some: slice, settings: ImageSettings
+) -> tuple[LogPotential, float] | None:
+    """The log-potential of classifier and CLIP, and its scale; None without guidance by these."""
+    parts: list[tuple[LogPotential, float]] = []
+    if given.classifier is not None and settings.classifier_scale:
+        assert labels is not None
+        parts.append((given.classifier.log_probability(labels), settings.classifier_scale))
+    if given.clip is not None and settings.clip_scale:
+        assert given.texts is not None
+        with torch.no_grad():
+            log_similarity = given.clip.log_similarity(given.texts[some])
+        parts.append((log_similarity, settings.clip_scale))
+    if len(parts) < 2:
+        return parts[0] if parts else None
+
+    def total(x_t: Tensor, t: Tensor) -> Tensor:
+        return torch.stack([scale * log_h(x_t, t) for log_h, scale in parts]).sum(0)
+
+    return total, 1.0
 
 
 def _with_map(cond: Condition | None, given: Given, some: slice, device: torch.device) -> Condition | None:
     if given.beside is None:
         return cond
-    seen = replace(cond or Condition(), concat=given.beside[some].to(device))
+    channels = given.beside[some].to(device)
+    if cond is not None and cond.concat is not None:  # of an upsampler that fills in parts
+        channels = torch.cat([channels, cond.concat], dim=1)
+    seen = replace(cond or Condition(), concat=channels)
     return seen if given.level is None else replace(seen, label=given.level[some].to(device))
 
 

@@ -62,6 +62,30 @@ def check_followed(
             raise ValueError("`classifier` guides towards a class; give `label`")
 
 
+def check_clip(model: ImageModel, count: int, given: Given) -> None:
+    """Refuse a CLIP that cannot guide this model, or one without texts.
+
+    Raises:
+        ValueError: what does not fit.
+    """
+    clip = given.clip
+    if clip is None:
+        if given.texts is not None:
+            raise ValueError("given.texts are for given.clip; give both or neither")
+        return
+    if given.texts is None or len(given.texts) != count:
+        raise ValueError(f"`clip_model` guides towards texts; give `prompt`, {count} in all")
+    if not clip.noised:
+        raise ValueError(
+            "this CLIP was trained on clean images; guidance needs one that knows noisy ones (`noised`)"
+        )
+    if model.latent is not None:
+        raise ValueError("`clip_model` sees pixels, and this model is of latents; leave it out")
+    ours, theirs = ((s.size, s.channels, s.schedule, s.diffusion_steps) for s in (model.shape, clip.shape))
+    if ours != theirs:
+        raise ValueError(f"CLIP and model do not fit: side, channels, schedule and T are {theirs} and {ours}")
+
+
 def check_tensors(given: Given, count: int, image: tuple[int, int, int], model: ImageModel) -> None:
     """Refuse tensors that do not fit these images.
 
@@ -70,6 +94,8 @@ def check_tensors(given: Given, count: int, image: tuple[int, int, int], model: 
     """
     height, width = image[1:]
     concat = 0 if model.shape.upsample > 1 else model.shape.concat  # the map that the model sees
+    if model.shape.beside == "known":
+        concat = image[0] + 1  # also of an upsampler
     wanted = {
         "begin": image,
         "value": image,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unveil.image.classifier import ImageClassifier
+from unveil.image.clip_model import ClipModel
 from unveil.sampling.edit import LogPotential
 
 
@@ -15,10 +16,14 @@ class Given:
 
     Args:
         classifier: guides towards the classes; the model itself may be unconditional.
+        clip: a CLIP of noisy images, which guides towards `texts`; the model itself may read none.
+        texts: N texts, for `clip`.
         begin: (N, C, S, S) images to change, as `ImageModel.clean` gives them: noised to t = strength, and
             denoised from there.
         known: (N, 1, S, S) bool mask of the known pixels of `value` (N, C, S, S); the others are generated
             (RePaint).
+        exact: the predicted x_0 has the known pixels in each step (GLIDE), where RePaint noises them; for
+            models that see which pixels are known.
         cost: from rows (a slice) to a cost of their clean images, in nats, such as that of a measurement; see
             `steered`.
         low: (N, C, s, s) low-resolution images for an upsampler.
@@ -40,12 +45,15 @@ class Given:
     begin: Tensor | None = None
     known: Tensor | None = None
     value: Tensor | None = None
+    exact: bool = False
     cost: Callable[[slice], LogPotential] | None = None
     low: Tensor | None = None
     prompts: Sequence[str] | None = None
     beside: Tensor | None = None
     level: Tensor | None = None
     embeddings: Tensor | None = None
+    clip: ClipModel | None = None
+    texts: Sequence[str] | None = None
     last: int = 0
     earlier: int = 0
 

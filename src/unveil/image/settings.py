@@ -54,7 +54,8 @@ class ImageSettings:
     accurate"""
     respacing: str = ""
     """number of steps in each of several equal sections of the table of betas, from clean to noisy, such as
-    25,25,50; or ddim25 (as in improved-diffusion). It replaces `steps`, with `solver` ddim or ddpm"""
+    25,25,50; or ddim25 (as in improved-diffusion), or fast27 (of GLIDE's upsampler). It replaces `steps`,
+    with `solver` ddim or ddpm"""
     eta: Annotated[float, Bounds(0, 1)] | None = None
     """noise that `solver` ddim, euler_ancestral, dpmpp_2m_sde or dpmpp_sde adds in each step, as a fraction
     of ddpm's; 0 is deterministic. Default: 0 for ddim, 1 for the others"""
@@ -77,8 +78,9 @@ class ImageSettings:
     """scale of the guidance by `classifier`: on Fashion-MNIST 4 to 10 give the best images, and 0.5 worse
     ones than no guidance. The same scale is stronger with `classifier_form=belief` than with mean"""
     classifier_form: Literal["belief", "mean"] = "belief"
-    """what the gradient of `classifier` shifts: the predicted clean image x_0, with any solver (belief;
-    Dhariwal & Nichol 2021, Alg. 2), or the mean of each step of `solver=ddpm` (mean; Alg. 1)"""
+    """what the gradient of `classifier` or `clip_model` shifts: the predicted clean image x_0, with any
+    solver (belief; Dhariwal & Nichol 2021, Alg. 2), or the mean of each step of `solver=ddpm` (mean;
+    Alg. 1)"""
     strength: Annotated[float, Bounds(0, 1, above=True)] = 0.6
     """time t, from 0 (clean) to 1 (noise), to which the images are noised, with `task=img2img` of `unveil
     sample image` only; larger values change them more. With `grid` it is the fraction of the steps that are
@@ -97,6 +99,12 @@ class ImageSettings:
     temperature: Annotated[float, Bounds(0, below=True)] = 1.0
     """factor of the noise that `solver=ddpm` adds in each step; below 1, images are smoother and vary
     less"""
+
+    clip_scale: Annotated[float, Bounds(0, below=True)] = field(default=1.0, kw_only=True)
+    """scale of the guidance by `clip_model`, of the gradient of the scaled similarity of image and text; 3
+    in GLIDE's notebook, with `classifier_form=mean`"""
+    noise_factor: Annotated[float, Bounds(0, below=True)] = field(default=1.0, kw_only=True)
+    """factor of the initial noise; GLIDE's upsampler takes 0.997, and smaller ones make smoother images"""
 
     def __post_init__(self) -> None:
         check_fields(self)

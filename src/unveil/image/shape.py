@@ -39,7 +39,8 @@ class ImageShape:
             width `context`, with or without a text. 0: none.
         concat: channels of a map that the network sees beside the image: a mask and a masked image, depth ...
         beside: what these channels are, as in `unveil.image.concat`: those of inpainting, of a low-resolution
-            image (at 1 / upsample of the picture's size) or of a semantic map of `concat` labels; "" for
+            image (at 1 / upsample of the picture's size) or of a semantic map of `concat` labels; "known"
+            for those of GLIDE's inpainting, before those of the enlarged image if it is an upsampler; "" for
             maps of other programs.
         noise_levels: largest noise level of low-resolution images (`beside` lowres); 0: they have no noise.
         trunk: the U-Net, or the transformer `DiT`, whose patches have `stem` x `stem` pixels; of the fields
@@ -75,7 +76,7 @@ class ImageShape:
     context: Annotated[int, Bounds(0, 99_999)] = 0
     pooled: Annotated[int, Bounds(0, 99_999)] = 0
     concat: Annotated[int, Bounds(0, 99_999)] = 0
-    beside: Literal["", "inpaint", "lowres", "map"] = ""
+    beside: Literal["", "inpaint", "lowres", "map", "known"] = ""
     noise_levels: Annotated[int, Bounds(0, 1000)] = 0
     trunk: Literal["unet", "dit"] = "unet"
     depth: Annotated[int, Bounds(1, 1000)] = 8

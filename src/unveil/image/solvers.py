@@ -136,12 +136,13 @@ def _times_by_noise(model: ImageModel, grid: str, steps: int) -> Tensor:
 
 
 def solver_of(
-    model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None
+    model: ImageModel, settings: ImageSettings, log_h: LogPotential | None = None, scale: float = 0.0
 ) -> Solver[GaussianDenoised]:
     """The solver by its name.
 
     Args:
         log_h: log-potential whose gradient shifts the mean of ddpm's steps.
+        scale: factor of that gradient.
     Raises:
         ValueError: a learned variance for a model that has none.
     """
@@ -150,7 +151,7 @@ def solver_of(
         if settings.variance == "learned" and not model.shape.learned_variance:
             raise ValueError("`variance=learned`: this model did not learn its variance; take small or large")
         variance = settings.variance or ("learned" if model.shape.learned_variance else "small")
-        return Ancestral(schedule, variance, settings.temperature, log_h, settings.classifier_scale)
+        return Ancestral(schedule, variance, settings.temperature, log_h, scale)
     eta = settings.eta
     if eta is None:
         eta = 0.0 if settings.solver == "ddim" else 1.0

@@ -227,15 +227,20 @@ def respaced_by(train_steps: int, text: str) -> Grid:
     """The grid of improved-diffusion's `timestep_respacing`.
 
     Args:
-        text: counts per section, clean to noisy, such as "25,25,50" (`respaced`); or "ddim25" (`strided`).
+        text: counts per section, clean to noisy, such as "25,25,50" (`respaced`); or "ddim25" (`strided`); or
+            "fast27", GLIDE's "10,10,3,2,2" whose first time is two entries before the last.
     Raises:
         ValueError: another text, or counts that do not fit the table.
     """
     if text.startswith("ddim") and text[4:].isdigit():
         return strided(train_steps, int(text[4:]))
+    if text == "fast27":
+        times = respaced(train_steps, (10, 10, 3, 2, 2))
+        times[0] = (train_steps - 2.0) / train_steps  # the noisiest entries give artefacts with DDIM
+        return times
     counts = text.split(",")
     if not all(part.strip().isdigit() for part in counts):
-        raise ValueError(f"respacing must be counts such as 25,25,50, or ddim25, got {text!r}")
+        raise ValueError(f"respacing must be counts such as 25,25,50, or ddim25 or fast27, got {text!r}")
     return respaced(train_steps, tuple(int(part) for part in counts))
 
 

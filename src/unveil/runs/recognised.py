@@ -24,6 +24,9 @@ class Reading:
     flags: str = ""
     """training flags of an image model of openai, such as "num_heads=4 diffusion_steps=4000";
     by default those of the released models"""
+    tokenizer: str = ""
+    """folder or file of the vocabulary of a model that reads prompts and does not hold it: GPT-2's
+    encoder.json and vocab.bpe for GLIDE, CLIP's for its noised CLIP; default: the folder of the model"""
     layout: Literal["ours", "diffusers", "single"] = "ours"
     """layout to write a model of Stable Diffusion in: a run folder of unveil, a folder of diffusers, or one
     .safetensors file with the names of CompVis"""

@@ -209,6 +209,16 @@ def clipped(denoise: GaussianDenoise, low: float | Tensor, high: float | Tensor)
     return _remapped(denoise, bounded)
 
 
+def pinned(denoise: GaussianDenoise, known: Tensor, value: Tensor) -> GaussianDenoise:
+    """Replace the mean of x_0 by its known numbers, where there are any, as GLIDE's inpainting does.
+
+    Args:
+        known: bool, broadcastable to x_0 (B, *E), true where it is known.
+        value: (B, *E), finite.
+    """
+    return _remapped(denoise, lambda mean: torch.where(known, value.to(mean), mean))
+
+
 def dynamic_threshold(denoise: GaussianDenoise, quantile: float = 0.995) -> GaussianDenoise:
     """Dynamic thresholding: clamp the mean to [-q, q] and divide by q.
 

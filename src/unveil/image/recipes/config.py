@@ -54,6 +54,9 @@ class SampleImage:
     classifier: str = ""
     """run folder of `unveil train classifier`, whose gradient guides towards the classes; the model itself
     may be unconditional; default: no classifier"""
+    clip_model: str = ""  # `clip` is a setting
+    """run folder of `unveil train clip --noised` (or of GLIDE's, converted), whose gradient guides towards
+    `prompt`; the model itself need not read prompts; default: no CLIP"""
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
     """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers
     (there also --upscale)"""
@@ -67,6 +70,9 @@ class SampleImage:
     Gaussian blur; superres: low resolution"""
     mask: str = ""
     """image file for inpainting: where it is brighter than half, the image is generated"""
+    low: tuple[str, ...] = ()
+    """small image files, used in turn, that GLIDE's upsampler for inpainting enlarges, beside `given` and
+    `mask` of its own size"""
     outpaint: tuple[Annotated[int, Bounds(0, 8192)], ...] = ()
     """pixels to add on the left, at the top, on the right and at the bottom of the images of `given`, which
     keep their size (with `fit`: the model's) and their pixels; what is added is generated, as by

@@ -44,10 +44,15 @@ def prepare(
     from unveil.image.inversion import inverted, slerp
     from unveil.image.model import pixels_of
     from unveil.image.recipes.concat import check_beside, maps_of, with_noise
+    from unveil.image.recipes.glide import enlarged_inpainting
     from unveil.image.recipes.outpainting import outpainted
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
+    if config.low and not (enlarges and model.shape.beside == "known"):
+        raise ValueError("`low` is for GLIDE's upsampler that fills in parts; give `given` alone")
+    if enlarges and model.shape.beside == "known":
+        return enlarged_inpainting(config, model)
     _check(config, enlarges, map_of(model) == "small picture")
     check_beside(config, model.shape)
     check_map(config, model)
@@ -249,8 +254,8 @@ def _check(config: SampleImage, enlarges: bool, upscales: bool) -> None:
     if config.degrade and not (restore or enlarges):
         raise ValueError("`degrade` needs `restore` or an upsampler")
     check_used(config)
-    if task in ("reconstruct", "interpolate") and config.classifier:
-        raise ValueError(f"`task={task}` excludes `classifier`")
+    if task in ("reconstruct", "interpolate") and (config.classifier or config.clip_model):
+        raise ValueError(f"`task={task}` excludes `{'classifier' if config.classifier else 'clip_model'}`")
 
 
 def check_used(config: SampleImage | EvalImage) -> None:
@@ -263,6 +268,8 @@ def check_used(config: SampleImage | EvalImage) -> None:
     values = vars(config) | vars(config.settings)
     default = vars(type(config)()) | vars(type(config.settings)())
     classifier, given, restore = bool(config.classifier), bool(values.get("given")), values.get("restore")
+    clip = bool(values.get("clip_model"))
+    guided = values["scale"] != 1.0 or classifier or clip
     inpaint = values.get("task") == "inpaint" or bool(values.get("outpaint"))
     needs = {
         "strength": ("`task=img2img`", values.get("task") == "img2img"),
@@ -274,8 +281,9 @@ def check_used(config: SampleImage | EvalImage) -> None:
         "fit": ("`given` or `map`", given or bool(values.get("map"))),
         "background": ("`given`", given),
         "classifier_scale": ("`classifier`", classifier),
-        "classifier_form": ("`classifier`", classifier),
-        "interval": ("guidance: `scale` or `classifier`", values["scale"] != 1.0 or classifier),
+        "classifier_form": ("`classifier` or `clip_model`", classifier or clip),
+        "clip_scale": ("`clip_model`", clip),
+        "interval": ("guidance: `scale`, `classifier` or `clip_model`", guided),
         "bits_variance": ("`bits`", values.get("bits") != 0),
     }
     for name, (what, used) in needs.items():

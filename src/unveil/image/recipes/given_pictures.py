@@ -121,10 +121,14 @@ def filled_in(model: ImageModel, pixels: Tensor, known: Tensor) -> Given:
     """
     from torch.nn import functional as F
 
-    from unveil.image.concat import masked
+    from unveil.image.concat import known_part, masked
     from unveil.image.generation import Given
     from unveil.image.recipes.stable_diffusion_maps import map_of
 
+    if model.shape.beside == "known":
+        x = model.normalized(pixels)
+        seen = known.to(x.device)
+        return Given(beside=known_part(x, seen), known=seen.expand(len(x), -1, -1, -1), value=x, exact=True)
     if map_of(model) == "inpainting":
         return Given(beside=masked(model.normalized(pixels), ~known, model.latent))
     x_0 = model.clean(pixels)

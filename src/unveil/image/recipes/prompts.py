@@ -31,8 +31,6 @@ def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextC
         UnveilError: the tokenizer is missing or not the one of the training, or the weights of a frozen
             encoder are missing.
     """
-    from unveil.files.digest import digest
-
     if not config.get("captions"):
         return None
     flags = caption_flags(config)
@@ -41,14 +39,20 @@ def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextC
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
         return text
-    file = name or FILE
+    tokenizer = stored_tokenizer(config, folder, name or FILE)
+    return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
+
+
+def stored_tokenizer(config: Mapping[str, object], folder: Path, file: str = FILE) -> Tokenizer:
+    """The tokenizer of a run, in its `file`; arguments and errors as of `text_of`."""
+    from unveil.files.digest import digest
+
     places = [place / file for place in (folder, folder.parent) if (place / file).is_file()]
     if not places:
         raise UnveilError(f"{folder}: no {file} in it or above it, which splits prompts into words")
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
-    tokenizer = read_words(places[0])
-    return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
+    return read_words(places[0])
 
 
 def _clip_text(config: Mapping[str, object], tokenizer: Tokenizer) -> TextConditioning:

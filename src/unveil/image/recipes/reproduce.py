@@ -76,11 +76,11 @@ def digests(checkpoints: Sequence[Path], inputs: Sequence[Path]) -> str:
 
 
 def input_files(config: SampleImage) -> list[Path]:
-    """The files of --from, --mask, --depth, --map, --embedding and --lora."""
+    """The files of --from, --low, --mask, --depth, --map, --embedding and --lora."""
     from unveil.image.recipes.loras import named_loras
 
     mask = [config.mask] if config.mask else []
-    files = (*config.given, *config.depth, *config.map, *mask, *config.embedding)
+    files = (*config.given, *config.low, *config.depth, *config.map, *mask, *config.embedding)
     named = [Path(path) for path in files]
     named += [path for path, _ in named_loras(config.lora, config.prompt)[0]]
     files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]

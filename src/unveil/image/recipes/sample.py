@@ -28,16 +28,29 @@ OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> SampleImage:
     """Defaults that depend on the model, if there is a prompt. The scale of guidance is 7.5 for Stable
     Diffusion, as usual, and 3 for models that were trained on a few thousand images, whose held-out pairs
-    larger scales avoid. Stable Diffusion makes one image, since each takes minutes on a CPU."""
+    larger scales avoid. Stable Diffusion makes one image, since each takes minutes on a CPU. GLIDE has the
+    settings of its notebooks."""
+    from dataclasses import fields
+
+    from unveil.image.recipes.glide import CAPTIONS, usual_settings
     from unveil.image.recipes.load import open_image
+    from unveil.image.settings import ImageSettings
     from unveil.runs.flags import changed
 
-    if flag("prompt") is None or None not in (flag("scale"), flag("n")):
+    if flag("prompt") is None:
         return config
     try:
-        kind = open_image(flag("checkpoint") or config.checkpoint).config.get("captions")
+        described = open_image(flag("checkpoint") or config.checkpoint).config
     except (UnveilError, ValueError):
         return config  # the verb itself reports it
+    kind = described.get("captions")
+    if kind == CAPTIONS:
+        names = {field.name for field in fields(ImageSettings)} | {"n", "clip_model"}
+        return changed(
+            config, **usual_settings(described, {name for name in names if flag(name) is not None})
+        )
+    if not kind or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
+        return config
     usual: dict[str, object] = {"scale": STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE}
     if kind == "clip":
         usual["n"] = 1
@@ -130,6 +143,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     import torch
 
     from unveil.image.data.folder_listing import natural
+    from unveil.image.recipes.clip.load import load_clip, open_clip
     from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.infotexts import infotexts
@@ -149,7 +163,8 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     inputs = input_files(config)
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
-    weights = digests([*opened.folders, *([guide.folder] if guide else [])], inputs)
+    clip = open_clip(config.clip_model) if config.clip_model else None
+    weights = digests([*opened.folders, *(it.folder for it in (guide, clip) if it)], inputs)
     if recorded not in (None, weights):
         raise UnveilError(
             f"{config.from_png} was made by other weights or other images than its settings name now"
@@ -158,12 +173,14 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
     loras, plain = named_loras(config.lora, config.prompt)
-    prompts = prompts_of(plain, count, opened)
+    texts = [plain[i % len(plain)] for i in range(count)] if clip and plain else None
+    prompts = prompts_of(plain, count, opened) if opened.config.get("captions") or not clip else None
     if job.threads:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
         labels = classes_of((-1,) if unconditional else config.label, count, names)
     model, classifier = load_models(opened, guide, job.device, config.dtype)
+    seeing = None if clip is None else load_clip(clip.folder, job.device, clip.config)
     add_loras(model, loras)
     add_embeddings(model, config.embedding)
     text = parameters(config, model.device, weights)
@@ -171,7 +188,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     began = time.perf_counter()
     with enough_memory():
         ready = prepare(config, model, labels, settings, classifier)
-        ready = ready._replace(given=replace(ready.given, prompts=prompts))
+        ready = ready._replace(given=replace(ready.given, prompts=prompts, clip=seeing, texts=texts))
         made, sides = made_by(config, model, labels, settings, ready, watched)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
@@ -185,7 +202,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     _write(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
-    if prompts:
+    if prompts or texts:
         kinds = [repr(prompt) for prompt in config.prompt]
     classes = f" of {', '.join(kinds)}" if kinds else ""
     grid = config.out / "grid.png"
@@ -240,6 +257,8 @@ def protocol(config: SampleImage | EvalImage) -> str:
     parts = [settings.solver, settings.respacing or f"{settings.steps} steps", f"scale {settings.scale}"]
     if config.classifier:
         parts.append(f"classifier scale {settings.classifier_scale} on the {settings.classifier_form}")
+    if isinstance(config, SampleImage) and config.clip_model:
+        parts.append(f"CLIP scale {settings.clip_scale} on the {settings.classifier_form}")
     if isinstance(config, SampleImage) and config.restore:
         parts.append(f"restore {config.restore}, noise {config.noise}")
     return ", ".join(parts)

@@ -22,7 +22,7 @@ def map_of(model: ImageModel) -> Map:
     from unveil.image.networks.unet2d import UNet2d
 
     network, concat = model.denoiser.network, model.shape.concat
-    if model.shape.beside == "inpaint":
+    if model.shape.beside in ("inpaint", "known"):
         return "inpainting"
     if not concat or model.shape.beside or model.shape.upsample > 1:
         return ""

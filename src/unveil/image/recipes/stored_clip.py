@@ -66,16 +66,13 @@ def read_clip(stored: StoredClip, device: str) -> ClipModel:
         UnveilError: it is damaged, or its encoder's weights are missing.
     """
     from unveil.files.safetensors import read_tensors
-    from unveil.image.recipes.clip.load import clip_model
-    from unveil.image.recipes.prompts import text_of
+    from unveil.image.recipes.clip.load import clip_model, read_text
     from unveil.runs.checkpoints import with_weights
     from unveil.runs.device import find_device
 
     folder = stored.weights.parent if stored.words is None else stored.words.parent
     name = "" if stored.words is None else stored.words.name
-    text = text_of(stored.config, folder, name)
-    assert text is not None
-    model = clip_model(stored.config, text)
+    model = clip_model(stored.config, read_text(stored.config, folder, name))
     with_weights(model, read_tensors(stored.weights, model.state_dict(), halves=True), find_device(device))
     return model.requires_grad_(False)
 
