@@ -1,4 +1,4 @@
-"""Embeddings of the images of a data set or of files."""
+"""Embeddings of images, and their change by texts."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from unveil.image.clip_model import ClipModel
+from unveil.image.inversion import slerp
 
 
 def image_embeddings(
@@ -48,3 +49,27 @@ def check_embeddable(clip: ClipModel, image: Sequence[int]) -> None:
             f"this CLIP reads images of {colours} channels, of {side} pixels or a multiple of them, got "
             f"{channels} channels and {width} x {height}"
         )
+
+
+@torch.no_grad()
+def edited(
+    clip: ClipModel, embeddings: Float[Tensor, "B E"], before: str, after: str, share: float | Tensor
+) -> Float[Tensor, "B E"]:
+    """Image embeddings turned towards what text `after` says and text `before` does not: text differences.
+
+        slerp(z_i, d, share),    d = (z_after - z_before) / |z_after - z_before|
+
+    Ramesh et al. 2022, section 3.3.
+
+    Args:
+        share: of the angle between both, a number or (B,), in 0 .. 1; up to 0.25 .. 0.5 in the paper.
+    Raises:
+        ValueError: texts of the same embedding.
+    """
+    first, second = clip.read([before, after])
+    difference = (second - first).to(embeddings)
+    if float(difference.norm()) < 1e-6:
+        raise ValueError(
+            f"the texts {before[:60]!r} and {after[:60]!r} have the same embedding, so that nothing changes"
+        )
+    return slerp(embeddings, F.normalize(difference, dim=0).expand_as(embeddings), share)

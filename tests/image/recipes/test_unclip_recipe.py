@@ -5,21 +5,25 @@ import shutil
 from pathlib import Path
 from shlex import split
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
 from unveil.image.autoregressive_prior import AutoregressivePrior
+from unveil.image.generation import Given, generate
 from unveil.image.model import ImageModel
 from unveil.image.prior_model import PriorModel
 from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.stored_clip import find_clip
+from unveil.image.settings import ImageSettings
 from unveil.loading import load
 
 CLIP = [*split("--preset tiny --bfloat16 False --batch-size 16 --warmup 2 --embedding-width 6"), *SMALL]
 DECODER = split(
-    "--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --steps 6 --save-every 3 --hold-out 0.3"
+    "--preset tiny --bfloat16 False --batch-size 8 --warmup 2 --steps 40 --save-every 20 --hold-out 0.3 --method v"
 )
 PRIOR = split(
     "--preset tiny --bfloat16 False --batch-size 32 --warmup 2 --device cpu --width 32 --layers 1 --heads 2 "
@@ -144,7 +148,7 @@ def test_a_decoder_keeps_its_clip(decoders):
     prior = json.loads((decoders / "prior" / "config.json").read_text())
     assert (config["embedding"], config["context"], config["label_drop"]) == (6, 8, 0.5)
     assert config["clip_digest"] == prior["clip_digest"]
-    assert (decoders / "decoder" / "samples" / "step-000006.png").is_file()
+    assert (decoders / "decoder" / "samples" / "step-000040.png").is_file()
     assert find_clip(str(decoders / "decoder")).config == find_clip(str(decoders / "clip")).config
     model = load(decoders / "decoder", "cpu")
     assert isinstance(model, ImageModel) and model.shape.embedding == 6 and model.text is not None
@@ -162,3 +166,83 @@ def test_a_decoder_goes_on_from_a_decoder_of_the_same_clip(decoders, tmp_path, c
     refused(capsys, [*train, *other, "--trunk", "dit"], "--image-embedding is for --trunk unet")
     refused(capsys, [*train, *other, "--size", "12", "--fit", "resize"], "reads images of 1 channels")
     assert main([*train, *other, "--size", "16", "--fit", "resize", "--out", str(tmp_path / "large")]) == 0
+
+
+def sampled(folder: Path, *words: str) -> list[np.ndarray]:
+    command = ["sample", "image", "--steps", "4", "--device", "cpu", "--out", str(folder), *words]
+    assert main(command) == 0
+    return [np.asarray(Image.open(file)) for file in sorted(folder.glob("0*.png"))]
+
+
+def test_prompts_become_embeddings_become_images(decoders, tmp_path):
+    """The prior's embeddings are those of its method `sample` for the seeds of the images; a decoder without
+    captions reads prompts by the prior alone."""
+    bare = ["--checkpoint", str(decoders / "bare"), "--prior", str(decoders / "prior"), "--prior-steps", "5"]
+    prompts = ["stripes that lie", "stripes that stand"]
+    made = sampled(tmp_path / "bare", *bare, "--prompt", *prompts, "-n", "3", "--seed", "7", "--scale", "2")
+    prior, model = load(decoders / "prior", "cpu"), load(decoders / "bare", "cpu")
+    assert isinstance(prior, PriorModel) and isinstance(model, ImageModel)
+    z = prior.sample([*prompts, prompts[0]], PriorSettings(prior_steps=5), 7)
+    settings = ImageSettings(steps=4, scale=2.0)
+    again = generate(model, None, 3, settings, 7, given=Given(embeddings=z)).pixels
+    assert all(np.array_equal(one, two[0]) for one, two in zip(made, again.numpy(), strict=True))
+    png = ["--from-png", str(tmp_path / "bare" / "grid.png"), "--out", str(tmp_path / "again")]
+    assert main(["sample", "image", *png]) == 0
+    for file in ("grid.png", "0002.png"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "bare" / file).read_bytes()
+    worded = ["--checkpoint", str(decoders / "decoder"), "--prompt", prompts[0], "-n", "1"]
+    kinds = {
+        sampled(tmp_path / kind, *worded, *words)[0].tobytes()
+        for kind, words in (
+            ("none", []),
+            ("text", ["--prior", "text"]),
+            ("prior", ["--prior", str(decoders / "prior")]),
+        )
+    }
+    assert len(kinds) == 3
+
+
+def test_images_are_varied_interpolated_and_edited(decoders, tmp_path):
+    at = ["--checkpoint", str(decoders / "bare")]
+    one, two = (str(decoders / "stripes" / file) for file in ("lie/0.png", "stand/1.png"))
+    varied = sampled(tmp_path / "v", *at, "--variations", one, "-n", "2")
+    assert not np.array_equal(varied[0], varied[1])
+    between = sampled(tmp_path / "i", *at, "--interpolate", one, two, "-n", "3")
+    ends = [
+        sampled(tmp_path / f"r{k}", *at, "--task", "reconstruct", "--from", it, "-n", "1", "--solver", "ddim")
+        for k, it in enumerate((one, two))
+    ]
+    assert np.abs(between[0].astype(int) - ends[0][0]).max() <= 1
+    assert np.abs(between[2].astype(int) - ends[1][0]).max() <= 1
+    edit = ["--from", one, "--edit", "stripes that lie", "stripes that stand", "-n", "3"]
+    edited = sampled(tmp_path / "e", *at, *edit)
+    assert np.abs(edited[0].astype(int) - ends[0][0]).max() <= 1
+    assert not np.array_equal(edited[0], edited[2])
+
+
+def test_bad_input_of_decoders_is_refused_in_one_line(decoders, tmp_path, capsys):
+    one = str(decoders / "stripes" / "lie" / "0.png")
+    plain = ["train", "image", *DECODER, *SMALL, "--data", str(decoders / "stripes"), "--no-samples"]
+    assert main([*plain, "--steps", "1", "--out", str(tmp_path / "plain")]) == 0
+    sample = ["sample", "image", "--steps", "3", "-n", "1", "--out", str(tmp_path / "out"), "--checkpoint"]
+    bare, prompt = str(decoders / "bare"), ["--prompt", "stripes"]
+    other = [*sample, bare, *prompt, "--prior", str(decoders / "other-prior")]
+    refused(capsys, other, "draws embeddings of another CLIP than the decoder's")
+    refused(capsys, [*sample, bare, *prompt], "reads no prompts: give --prior")
+    refused(
+        capsys, [*sample, bare, "--prior", str(decoders / "prior")], "for --prompt; images of --from have"
+    )
+    refused(capsys, [*sample, bare, *prompt, "--prior-scale", "3"], "need --prior, a run folder")
+    refused(capsys, [*sample, bare, "--edit", "a"], "--edit is two texts, before and after; got 1")
+    refused(capsys, [*sample, bare, "--edit", "a", "b"], "edit needs images: give --from")
+    refused(capsys, [*sample, bare, "--from", one, "--edit", "stripes", "stripes"], "have the same embedding")
+    refused(
+        capsys, [*sample, bare, "--variations", one, "--eta", "0"], "give --solver ddim and --eta above 0"
+    )
+    refused(capsys, [*sample, bare, "--interpolate", one], "needs two images in --from, got 1")
+    alone = [*sample, str(tmp_path / "plain")]
+    refused(capsys, [*alone, "--variations", one], "this model reads no image embedding; give --task img2img")
+    refused(
+        capsys, [*alone, *prompt, "--prior", "text"], "--prior draws image embeddings, and this model reads"
+    )
+    refused(capsys, [*sample, bare, *prompt, "--prior", bare], "by recipe 'image', but 'prior' is needed")

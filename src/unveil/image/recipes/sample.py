@@ -37,6 +37,9 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
     from unveil.image.settings import ImageSettings
     from unveil.runs.flags import changed
 
+    if config.edit or config.task in ("variations", "interpolate"):  # which invert images
+        eta = {"eta": 1.0} if config.task == "variations" and flag("eta") is None else {}
+        config = changed(config, solver="ddim", **eta) if flag("solver") in (None, "ddim") else config
     if flag("prompt") is None:
         return config
     try:
@@ -49,7 +52,8 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
         return changed(
             config, **usual_settings(described, {name for name in names if flag(name) is not None})
         )
-    if not kind or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
+    decodes = bool(described.get("embedding"))
+    if not (kind or decodes) or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
         return config
     usual: dict[str, object] = {"scale": STABLE_DIFFUSION_SCALE if kind == "clip" else OWN_SCALE}
     if kind == "clip":
@@ -151,6 +155,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     from unveil.image.recipes.loras import add_loras, named_loras
     from unveil.image.recipes.passes import made_by
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
+    from unveil.image.recipes.unclip import check_embedded, clip_for, drawn_embeddings, prior_folders
     from unveil.image.recipes.watching import Watched
 
     recorded, note = None, ""
@@ -164,7 +169,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     check_folder(config.out, files, inputs)
     opened, guide = open_models(config.checkpoint, config.classifier)
     clip = open_clip(config.clip_model) if config.clip_model else None
-    weights = digests([*opened.folders, *(it.folder for it in (guide, clip) if it)], inputs)
+    check_embedded(config, opened)
+    prior = prior_folders(config)
+    weights = digests([*opened.folders, *(it.folder for it in (guide, clip) if it), *prior], inputs)
     if recorded not in (None, weights):
         raise UnveilError(
             f"{config.from_png} was made by other weights or other images than its settings name now"
@@ -173,8 +180,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
     loras, plain = named_loras(config.lora, config.prompt)
-    texts = [plain[i % len(plain)] for i in range(count)] if clip and plain else None
-    prompts = prompts_of(plain, count, opened) if opened.config.get("captions") or not clip else None
+    texts = [plain[i % len(plain)] for i in range(count)] if (clip or config.prior) and plain else None
+    reads = opened.config.get("captions") or not (clip or config.prior)
+    prompts = prompts_of(plain, count, opened) if reads else None
     if job.threads:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
@@ -187,8 +195,10 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     began = time.perf_counter()
     with enough_memory():
-        ready = prepare(config, model, labels, settings, classifier)
-        ready = ready._replace(given=replace(ready.given, prompts=prompts, clip=seeing, texts=texts))
+        ready = prepare(config, model, labels, settings, classifier, clip_for(config, opened))
+        guided = replace(ready.given, prompts=prompts, clip=seeing, texts=texts if clip else None)
+        drawn = drawn_embeddings(config, opened, prior, texts or ())
+        ready = ready._replace(given=guided if drawn is None else replace(guided, embeddings=drawn))
         made, sides = made_by(config, model, labels, settings, ready, watched)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
