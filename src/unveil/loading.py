@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
     from unveil.image.prior_model import PriorModel
+    from unveil.image.unclip import Unclip
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
@@ -70,6 +71,7 @@ def load(
     | Latents
     | PriorModel
     | AutoregressivePrior
+    | Unclip
 ):
     """Load a trained model.
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,18 @@ pytest.importorskip("transformers")
 
 import karlo_folders as karlo
 
+from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.data.tokenizer_files import read_clip_tokenizer
+from unveil.image.prior_settings import PriorSettings
+from unveil.image.settings import ImageSettings
+from unveil.image.unclip import Unclip
 from unveil.image.weights.karlo import is_karlo, read_karlo
+from unveil.loading import load
 from unveil.network.condition import Condition
+from unveil.process.schedule import cosine_betas
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +59,9 @@ def test_the_prior_is_that_of_diffusers(folder, read):
         cond = Condition(tokens=hidden, token_valid=valid, vector=pooled)
         ours = read.prior(x, torch.tensor([7.0, 981.0]), cond)
         text = read.clip(ids, valid)
-    torch.testing.assert_close(ours, theirs, **CLOSE)
-    torch.testing.assert_close(text.tokens, hidden, **CLOSE)
-    torch.testing.assert_close(text.pooled, pooled, **CLOSE)
+    close(ours, theirs)
+    close(text.tokens, hidden)
+    close(text.pooled, pooled)
     original = karlo.prior()
     torch.testing.assert_close(read.mean, original.clip_mean[0])
     torch.testing.assert_close(
@@ -82,10 +89,10 @@ def test_the_decoder_is_that_of_diffusers_with_its_text_projection(folder, read)
         both = torch.cat([read.decoder.image.null[None], z])
         cond = Condition(tokens=text.tokens, token_valid=text.valid, vector=text.pooled, embedding=both)
         ours = read.decoder(x, time.float(), cond)
-    torch.testing.assert_close(ours, theirs, **CLOSE)
+    close(ours, theirs)
     assert float(theirs.std()) > 0.1
     one, two = read.decoder.image(both)[1], tokens[:, :4]
-    torch.testing.assert_close(one, two, **CLOSE)
+    close(one, two)
 
 
 def test_the_upsampler_has_two_networks_of_diffusers(read):
@@ -94,7 +101,7 @@ def test_the_upsampler_has_two_networks_of_diffusers(read):
     for ours, seed in zip(read.upsampler, (5, 6), strict=True):
         with torch.no_grad():
             theirs = karlo.upsampler(seed)(torch.cat([x, low], dim=1), time).sample
-            torch.testing.assert_close(ours(x, time.float(), Condition(concat=low)), theirs, **CLOSE)
+            close(ours(x, time.float(), Condition(concat=low)), theirs)
 
 
 def test_schedulers_say_the_diffusion(read):
@@ -133,3 +140,67 @@ def test_a_missing_component_is_named(folder, tmp_path):
     shutil.rmtree(copy / "text_proj")
     with pytest.raises(UnveilError, match=r"unCLIP without text_proj/config.json; copy this folder, too"):
         read_karlo(copy)
+
+
+def test_the_whole_is_the_pipeline_of_diffusers(folder):
+    """The same numbers are drawn in the same order, so that the images are equal but for rounding."""
+    from diffusers import UnCLIPScheduler
+    from diffusers.pipelines.deprecated.unclip import UnCLIPPipeline
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=karlo.LENGTH)
+    schedulers = {
+        f"{name}_scheduler": UnCLIPScheduler.from_pretrained(folder / f"{name}_scheduler")
+        for name in ("prior", "decoder", "super_res")
+    }
+    for scheduler in schedulers.values():  # their table is of float32, whose last entries are 1 - 0.999
+        scheduler.betas = cosine_betas(1000)
+        scheduler.alphas = 1.0 - scheduler.betas
+        scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)
+    pipeline = UnCLIPPipeline(
+        prior=karlo.prior(),
+        decoder=karlo.decoder(),
+        text_encoder=karlo.text(),
+        tokenizer=tokenizer,
+        text_proj=karlo.projection(),
+        super_res_first=karlo.upsampler(5),
+        super_res_last=karlo.upsampler(6),
+        **schedulers,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        "a photo of the cat",
+        prior_num_inference_steps=4,
+        decoder_num_inference_steps=5,
+        generator=torch.Generator().manual_seed(3),
+        output_type="np",
+    ).images
+    model = load(folder, "cpu")
+    assert isinstance(model, Unclip)
+    ours = model.sample(
+        ["a photo of the cat"],
+        PriorSettings(prior_steps=4, prior_scale=4.0, candidates=1),
+        ImageSettings("ddpm", steps=5, scale=8.0),
+        [torch.Generator().manual_seed(3)],
+    )
+    difference = ours.pixels[0].permute(1, 2, 0).float() - torch.from_numpy(theirs[0]) * 255.0
+    assert float(difference.abs().max()) < 1.0 and float(ours.pixels.float().std()) > 10.0
+
+
+def test_a_folder_is_inspected_and_sampled_by_prompts(folder, tmp_path, capsys):
+    assert main(["weights", "inspect", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "unCLIP, Karlo's layout" in said and "16 x 16, enlarged to 32 x 32" in said
+    sample = ["sample", "image", "--checkpoint", str(folder), "--steps", "3", "--prior-steps", "3"]
+    out = ["--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*sample, *out, "--prompt", "a photo of the cat", "the cat"]) == 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["0000.png", "grid.png"]
+    for words, error in (
+        ([], "makes images of texts; give --prompt"),
+        (["--prompt", "cat", "--interpolate", "a", "b"], "--from is not for this model"),
+    ):
+        capsys.readouterr()
+        assert main([*sample, *out, *words]) == 2
+        assert error in capsys.readouterr().err
+    assert main(["weights", "convert", str(folder), str(tmp_path / "run")]) == 2
+    assert "is used as it is" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -33,10 +34,14 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
     from dataclasses import fields
 
     from unveil.image.recipes.glide import CAPTIONS, usual_settings
+    from unveil.image.recipes.karlo import USUAL as KARLO
     from unveil.image.recipes.load import open_image
     from unveil.image.settings import ImageSettings
+    from unveil.image.weights.karlo import is_karlo
     from unveil.runs.flags import changed
 
+    if is_karlo(Path(flag("checkpoint") or config.checkpoint)):
+        return changed(config, **{name: value for name, value in KARLO.items() if flag(name) is None})
     if config.edit or config.task in ("variations", "interpolate"):  # which invert images
         eta = {"eta": 1.0} if config.task == "variations" and flag("eta") is None else {}
         config = changed(config, solver="ddim", **eta) if flag("solver") in (None, "ddim") else config
@@ -151,16 +156,20 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.infotexts import infotexts
+    from unveil.image.recipes.karlo import sample_karlo
     from unveil.image.recipes.load import load_models, open_models
     from unveil.image.recipes.loras import add_loras, named_loras
     from unveil.image.recipes.passes import made_by
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
     from unveil.image.recipes.unclip import check_embedded, clip_for, drawn_embeddings, prior_folders
     from unveil.image.recipes.watching import Watched
+    from unveil.image.weights.karlo import is_karlo
 
     recorded, note = None, ""
     if config.from_png is not None:
         config, recorded, note = repeated(config)
+    if is_karlo(Path(config.checkpoint)):
+        return sample_karlo(config, progress)
     job, count = config.job, config.n
     files = ["grid.png", *(["denoising.gif"] if config.watch else [])]
     numbered = (file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal())
@@ -209,7 +218,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     columns = len(config.label or range(model.shape.classes)) if several else 0
     if prompts and count > len(config.prompt) > 1:
         columns = len(config.prompt)
-    _write(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
+    write_images(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     if prompts or texts:
@@ -235,7 +244,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     }
 
 
-def _write(
+def write_images(
     config: SampleImage,
     pixels: np.ndarray,
     columns: int,
