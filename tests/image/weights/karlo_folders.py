@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from unveil.image.data.tokenizer_files import clip_tokenizer, write_clip_tokeniz
 WIDTH, LENGTH, CONTEXT = 32, 12, 24
 
 
-def drawn(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+def drawn(module: Any, seed: int) -> Any:
     """The module with random weights, also where they start at zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -26,7 +27,12 @@ def drawn(module: torch.nn.Module, seed: int) -> torch.nn.Module:
 def prior():
     from diffusers import PriorTransformer
 
-    options = {"num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2, "embedding_dim": WIDTH}
+    options: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "num_layers": 2,
+        "embedding_dim": WIDTH,
+    }
     return drawn(PriorTransformer(**options, num_embeddings=LENGTH), 1)
 
 
@@ -105,7 +111,7 @@ def write_karlo(folder: Path) -> Path:
     parts |= {"super_res_first": upsampler(5), "super_res_last": upsampler(6)}
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    schedulers = {
+    schedulers: dict[str, dict[str, Any]] = {
         "prior": {"prediction_type": "sample", "clip_sample_range": 5.0},
         "decoder": {"variance_type": "learned_range"},
         "super_res": {},

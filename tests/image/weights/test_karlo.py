@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -149,15 +150,14 @@ def test_the_whole_is_the_pipeline_of_diffusers(folder):
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", model_max_length=karlo.LENGTH)
-    schedulers = {
-        f"{name}_scheduler": UnCLIPScheduler.from_pretrained(folder / f"{name}_scheduler")
-        for name in ("prior", "decoder", "super_res")
-    }
-    for scheduler in schedulers.values():  # their table is of float32, whose last entries are 1 - 0.999
-        scheduler.betas = cosine_betas(1000)
+    schedulers: dict[str, Any] = {}
+    for name in ("prior_scheduler", "decoder_scheduler", "super_res_scheduler"):
+        scheduler: Any = UnCLIPScheduler.from_pretrained(folder / name)
+        scheduler.betas = cosine_betas(1000)  # theirs are of float32, the last ones as 1 - 0.999
         scheduler.alphas = 1.0 - scheduler.betas
         scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)
-    pipeline = UnCLIPPipeline(
+        schedulers[name] = scheduler
+    pipeline: Any = UnCLIPPipeline(
         prior=karlo.prior(),
         decoder=karlo.decoder(),
         text_encoder=karlo.text(),

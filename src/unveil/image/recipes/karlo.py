@@ -121,7 +121,7 @@ def sample_karlo(config: SampleImage, progress: Progress) -> dict[str, object]:
     from unveil.files.digest import digest
     from unveil.image.recipes.infotexts import infotexts
     from unveil.image.recipes.reproduce import check_folder, parameters
-    from unveil.image.recipes.sample import protocol, write_images
+    from unveil.image.recipes.written import protocol, write_images
     from unveil.runs.device import enough_memory
 
     check_karlo(config)

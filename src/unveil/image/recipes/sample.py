@@ -13,16 +13,13 @@ from unveil.errors import UnveilError
 from unveil.runs.device import enough_memory
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
-    from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.load import Opened
-    from unveil.image.recipes.watching import Watched
     from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
-ANIMATED = 64  # images of an animation
 OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 
 
@@ -163,6 +160,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
     from unveil.image.recipes.unclip import check_embedded, clip_for, drawn_embeddings, prior_folders
     from unveil.image.recipes.watching import Watched
+    from unveil.image.recipes.written import ANIMATED, protocol, write_images
     from unveil.image.weights.karlo import is_karlo
 
     recorded, note = None, ""
@@ -242,42 +240,3 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
         "files": str(config.out),
         "summary": "\n".join(lines),
     }
-
-
-def write_images(
-    config: SampleImage,
-    pixels: np.ndarray,
-    columns: int,
-    text: str,
-    infotexts: Sequence[str],
-    watched: Watched | None,
-) -> None:
-    """Replace the images of an earlier run by these; `text` goes into each, and its infotext."""
-    from unveil.files.pictures import write_animation, write_picture
-    from unveil.image.evaluation.pages import grid
-    from unveil.image.recipes.reproduce import clear
-    from unveil.image.recipes.watching import at_least
-
-    clear(config.out)
-    write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
-    for k, image in enumerate(pixels):
-        write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text, infotexts[k])
-    if watched is not None:
-        shown = [at_least(frame, *pixels.shape[2:]) for frame in watched.frames()]
-        frames = [grid(frame, least=64) for frame in (*shown, pixels[:ANIMATED])]
-        write_animation(config.out / "denoising.gif", frames)
-
-
-def protocol(config: SampleImage | EvalImage) -> str:
-    """How images are sampled, in words."""
-    from unveil.image.recipes.config import SampleImage
-
-    settings = config.settings
-    parts = [settings.solver, settings.respacing or f"{settings.steps} steps", f"scale {settings.scale}"]
-    if config.classifier:
-        parts.append(f"classifier scale {settings.classifier_scale} on the {settings.classifier_form}")
-    if isinstance(config, SampleImage) and config.clip_model:
-        parts.append(f"CLIP scale {settings.clip_scale} on the {settings.classifier_form}")
-    if isinstance(config, SampleImage) and config.restore:
-        parts.append(f"restore {config.restore}, noise {config.noise}")
-    return ", ".join(parts)
