@@ -761,8 +761,8 @@ FLIPS = [
     ("image/classifier.py", "log_softmax(dim=1).gather", "softmax(dim=1).gather", CLASSIFIER),
     (
         "image/generation.py",
-        "tilted(denoise, log_h, schedule, settings",
-        "tilted(denoise, log_h, schedule, -settings",
+        "tilted(denoise, log_h, schedule, factor",
+        "tilted(denoise, log_h, schedule, -factor",
         CLASSIFIER,
     ),
     (
@@ -1121,6 +1121,42 @@ FLIPS = [
         "weight * sum(sizes) / sizes[1]",
         "weight * sum(sizes) / sizes[0]",
         "tests/image/test_dreambooth.py",
+    ),
+    (
+        "image/prior_model.py",
+        "made = x_0 * self.std + self.mean",
+        "made = x_0 * self.std - self.mean",
+        "tests/image/test_prior_model.py",
+    ),
+    (
+        "image/networks/prior.py",
+        "device=valid.device).tril()",
+        "device=valid.device).triu()",
+        "tests/image/networks/test_prior.py",
+    ),
+    (
+        "image/autoregressive_prior.py",
+        "share = (codes.to(self.mean) + 0.5) / self.codes.bins",
+        "share = (codes.to(self.mean) - 0.5) / self.codes.bins",
+        "tests/image/test_autoregressive_prior.py",
+    ),
+    (
+        "image/image_embeddings.py",
+        "difference = (second - first).to(embeddings)",
+        "difference = (first - second).to(embeddings)",
+        "tests/image/test_image_embeddings.py",
+    ),
+    (
+        "image/networks/unet2d.py",
+        "torch.cat([first, tokens.to(first)], dim=1)",
+        "torch.cat([tokens.to(first), first], dim=1)",
+        "tests/image/networks/test_image_embedding.py",
+    ),
+    (
+        "image/weights/karlo.py",
+        "rows.unflatten(0, (context, count)).transpose(0, 1)",
+        "rows.unflatten(0, (count, context)).transpose(0, 1)",
+        "tests/image/weights/test_karlo.py",
     ),
     ("image/learned_words.py", "(ids < first)", "(ids <= first)", "tests/image/test_learned_words.py"),
 ]

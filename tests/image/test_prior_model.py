@@ -17,6 +17,9 @@ from unveil.image.prior_model import (
 from unveil.image.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
+from unveil.process.denoised import GaussianDenoised
+from unveil.sampling.ancestral import Ancestral
+from unveil.sampling.loop import sample
 
 SHAPE = PriorShape(embedding=6, context=5, pooled=6, length=3, width=16, layers=1, heads=2)
 
@@ -138,6 +141,36 @@ def test_the_prior_of_a_gaussian_is_drawn():
     z = prior.sample(["a"] * 2000, settings, 0)
     torch.testing.assert_close(z.mean(0), m, atol=0.06, rtol=0)
     torch.testing.assert_close(z.std(0), torch.full((6,), s), atol=0.03, rtol=0)
+
+
+def test_prior_and_decoder_together_draw_images_of_the_text():
+    """p(x | y) = p(x | z) p(z | y) on a linear-Gaussian chain: z | y ~ N(m, s^2) and x | z ~ N(2 z + 1, r^2), so
+    that x | y ~ N(2 m + 1, 4 s^2 + r^2)."""
+    prior, s, r, m = model(steps=1000, clamp=50.0), 0.5, 0.7, -1.5
+    schedule = prior.denoiser.schedule
+
+    def posterior_mean(x: Tensor, t: Tensor, mean: Tensor | float, deviation: float) -> Tensor:
+        alpha, sigma = schedule.alpha(t)[:, None], schedule.sigma(t)[:, None]
+        gain = alpha * deviation**2 / (alpha**2 * deviation**2 + sigma**2)
+        return (mean + gain * (x - alpha * mean)).float()
+
+    prior.denoiser.network = Known(
+        lambda x, time, cond: posterior_mean(x, (time.double() + 1.0) / 1000.0, m, s)
+    )
+    settings = PriorSettings(prior_steps=200, prior_scale=1.0, candidates=1)
+    z = prior.sample(["a"] * 2000, settings, 0)
+    x = sample(
+        lambda x_t, t: GaussianDenoised(posterior_mean(x_t, t, 2.0 * z + 1.0, r)),
+        Ancestral(schedule),
+        torch.randn(z.shape, generator=torch.Generator().manual_seed(1)),
+        prior_times(1000, 200),
+        generator=torch.Generator().manual_seed(2),
+    )
+    torch.testing.assert_close(x.mean(0), torch.full((6,), 2.0 * m + 1.0), atol=0.1, rtol=0)
+    spread = (4.0 * s**2 + r**2) ** 0.5
+    torch.testing.assert_close(x.std(0), torch.full((6,), spread), atol=0.06, rtol=0)
+    together = torch.stack([z.flatten(), x.flatten()])
+    assert float(torch.corrcoef(together)[0, 1]) == pytest.approx(2.0 * s / spread, abs=0.03)
 
 
 def test_a_batch_has_whole_captions_or_empty_ones_and_the_loss_is_that_of_x_0(generator):
