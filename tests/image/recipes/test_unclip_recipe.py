@@ -220,6 +220,15 @@ def test_images_are_varied_interpolated_and_edited(decoders, tmp_path):
     assert not np.array_equal(edited[0], edited[2])
 
 
+def test_a_packaged_decoder_keeps_its_clip(decoders, tmp_path):
+    pack = ["weights", "pack", "--run", str(decoders / "bare"), "--name", "small", "--into", str(tmp_path)]
+    assert main(pack) == 0
+    one, at = str(decoders / "stripes" / "lie" / "0.png"), ["--checkpoint", str(tmp_path / "small")]
+    assert len(sampled(tmp_path / "v", *at, "--variations", one, "-n", "2")) == 2
+    prior = ["--prior", str(decoders / "prior"), "--prompt", "stripes that lie"]
+    assert len(sampled(tmp_path / "p", *at, *prior, "-n", "1")) == 1
+
+
 def test_bad_input_of_decoders_is_refused_in_one_line(decoders, tmp_path, capsys):
     one = str(decoders / "stripes" / "lie" / "0.png")
     plain = ["train", "image", *DECODER, *SMALL, "--data", str(decoders / "stripes"), "--no-samples"]
