@@ -10,10 +10,13 @@ from unveil.runs.recognised import Recognised
 from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
+    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.classifier import ImageClassifier
     from unveil.image.clip_model import ClipModel
     from unveil.image.latent import Latents
     from unveil.image.model import ImageModel
+    from unveil.image.prior_model import PriorModel
+    from unveil.image.unclip import Unclip
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
@@ -40,6 +43,7 @@ LOADERS = {
     "autoencoder": "image.recipes.autoencoder.load:load_autoencoder",
     "lora": "image.recipes.load:load_tuned",
     "inversion": "image.recipes.load:load_tuned",
+    "prior": "image.recipes.prior.load:load_prior",
 }
 ALLOWED = {
     "text": Allowed(("adapter",), "a text model", "pass them to write, as TextSettings"),
@@ -49,6 +53,7 @@ ALLOWED = {
     "autoencoder": Allowed((), "an autoencoder", "leave them out"),
     "lora": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
     "inversion": Allowed((), "an image model", "pass them to generate, as ImageSettings"),
+    "prior": Allowed((), "a prior", "pass them to its method sample, as PriorSettings"),
 }
 
 
@@ -64,6 +69,9 @@ def load(
     | ImageClassifier
     | ClipModel
     | Latents
+    | PriorModel
+    | AutoregressivePrior
+    | Unclip
 ):
     """Load a trained model.
 
@@ -90,6 +98,7 @@ def load(
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
+            - Priors of unCLIP: none.
             - Autoencoders: none. "taef2" is TAEF2, whose two files are looked for below $UNVEIL_DATA.
             - GLIDE: `tokenizer`, the folder of GPT-2's vocabulary (of its CLIP, CLIP's), if it is not beside
               the file, and `size`.

@@ -11,6 +11,7 @@ from unveil.image.recipes.contact_sheet import config as sheet
 from unveil.image.recipes.emoji import config as emoji
 from unveil.image.recipes.inversion import config as inversion
 from unveil.image.recipes.lora import config as lora
+from unveil.image.recipes.prior import config as prior
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
@@ -47,6 +48,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "autoencoder": autoencoder.TRAIN,
         "lora": lora.TRAIN,
         "inversion": inversion.TRAIN,
+        "prior": prior.TRAIN,
     },
     "eval": {
         "maze": maze.EVAL,
@@ -56,6 +58,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "image": image.EVAL,
         "autoencoder": autoencoder.EVAL,
         "clip": clip.EVAL,
+        "prior": prior.EVAL,
     },
     "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
 }

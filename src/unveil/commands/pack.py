@@ -105,6 +105,11 @@ def pack(config: Pack) -> str:
         card = wired(CARDS[recipe])(config.name, checkpoint, whole, results)
     if recipe == "text" or "tokenizer_digest" in whole:
         files["tokenizer.json"] = (checkpoint.parent / "tokenizer.json").read_bytes()
+    if "clip_digest" in whole:  # a decoder of unCLIP is packaged with what embeds images
+        files["clip.safetensors"] = small(read_tensors(checkpoint.parent / "clip.safetensors"))
+        for name in ("clip.json", "clip-tokenizer.json"):
+            if (file := checkpoint.parent / name).is_file():
+                files[name] = file.read_bytes()
     if "autoencoder" in whole:  # a model of latents is packaged with what decodes them
         halved = small(read_tensors(checkpoint.parent / "autoencoder.safetensors"))
         files["autoencoder.safetensors"] = halved

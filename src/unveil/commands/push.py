@@ -17,6 +17,9 @@ MARK = "<!-- written by unveil weights push; without this line a later push leav
 BESIDE = (
     "tokenizer.json",
     "autoencoder.safetensors",
+    "clip.safetensors",
+    "clip.json",
+    "clip-tokenizer.json",
 )  # files of a run, beside its checkpoints, that a model needs
 COMMANDS = {  # recipe -> a command that uses the model
     "maze": "sample maze --checkpoint {name} --start 1,1 --goal 7,9",
@@ -36,6 +39,7 @@ TASKS = {  # recipe -> the Hub's name of what its models do
     "image": "unconditional-image-generation",
     "classifier": "image-classification",
     "clip": "zero-shot-image-classification",
+    "prior": "text-to-image",
 }
 
 

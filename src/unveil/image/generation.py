@@ -176,7 +176,9 @@ def _guided(
     schedule, log_h, factor = model.denoiser.schedule, None, 0.0
     own = labels if model.shape.classes or given.classifier is None else None  # else for the classifier only
     low, level = (None if part is None else part[some] for part in (given.low, given.level))
-    cond = _with_map(model.condition(own, rows, low, level=level), given, some, model.device)
+    z = None if given.embeddings is None else given.embeddings[some]
+    seen = model.condition(own, rows, low, level=level, embeddings=z)
+    cond = _with_map(seen, given, some, model.device)
     denoise: GaussianDenoise = partial(denoiser, cond=cond)
     null, text = cond, None
     if settings.scale != 1.0:

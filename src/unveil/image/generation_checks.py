@@ -40,7 +40,10 @@ def check_followed(
         raise ValueError(
             "a negative text is what guidance leads away from; give `prompt`, and `scale` above 1"
         )
-    if scale != 1.0 and given.prompts is None and not (classes and (null or negative >= 0)):
+    if given.embeddings is not None:
+        model.embedded(None, count, given.embeddings)  # which refuses others
+    told = given.prompts is not None or given.embeddings is not None
+    if scale != 1.0 and not told and not (classes and (null or negative >= 0)):
         what = (
             "without dropping labels (`label_drop`); or give `negative`" if classes else "without `classes`"
         )
@@ -49,7 +52,7 @@ def check_followed(
             if model.text is None
             else f"`scale` {scale} guides towards a text; give `prompt`"
         )
-    if scale != 1.0 and labels is None and given.prompts is None:
+    if scale != 1.0 and labels is None and not told:
         raise ValueError(f"`scale` {scale} guides towards a class; give `label`")
     if negative >= 0 and scale == 1.0:
         raise ValueError(f"`negative` {negative} is what guidance leads away from; give `scale` above 1")

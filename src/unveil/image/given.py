@@ -33,6 +33,8 @@ class Given:
             Diffusion's upscaler, the noised small image.
         level: (N,) int64, how noisy `low` or the small image of `beside` is, for models that know this; None:
             `low` has no noise.
+        embeddings: (N, E) image embeddings of norm 1, for a decoder of unCLIP; None: its learned embedding of
+            no image.
         last: number of steps that `begin` goes through, the last ones of the settings'; 0: `strength` says
             how many.
         earlier: steps of a first pass, for prompts that change: their steps count on from these, and their
@@ -49,6 +51,7 @@ class Given:
     prompts: Sequence[str] | None = None
     beside: Tensor | None = None
     level: Tensor | None = None
+    embeddings: Tensor | None = None
     clip: ClipModel | None = None
     texts: Sequence[str] | None = None
     last: int = 0

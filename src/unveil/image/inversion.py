@@ -20,6 +20,7 @@ def inverted(
     settings: ImageSettings,
     batch: int = 64,
     low: Tensor | None = None,
+    embeddings: Tensor | None = None,
     *,
     scaled: bool = True,
 ) -> Tensor:
@@ -33,6 +34,7 @@ def inverted(
         pixels: (B, C, H, W) in 0 .. 255, of the shape `model.picture`.
         batch: images per batch.
         low: (B, C, s, s) in -1 .. 1, the low-resolution images of an upsampler.
+        embeddings: (B, E), the images' embeddings, for a decoder of unCLIP.
         scaled: the state at the last time t is divided by sigma(t), as `generate` expects its noise; False:
             the state itself.
     Raises:
@@ -54,7 +56,9 @@ def inverted(
     for i in range(0, len(pixels), batch):
         part, classes = pixels[i : i + batch], None if labels is None else labels[i : i + batch]
         small = None if low is None else low[i : i + batch]
-        denoise = partial(model.denoiser, cond=model.condition(classes, len(part), small))
+        z = None if embeddings is None else embeddings[i : i + batch]
+        cond = model.condition(classes, len(part), small, embeddings=z)
+        denoise = partial(model.denoiser, cond=cond)
         states.append(sample(denoise, DDIM(model.denoiser.schedule), model.clean(part), times))
     return torch.cat(states) / (float(model.denoiser.schedule.sigma(times[-1])) if scaled else 1.0)
 

@@ -176,21 +176,24 @@ class ImageModel(nn.Module):
         low: Tensor | None = None,
         prompts: Sequence[str] | None = None,
         level: Tensor | None = None,
+        embeddings: Tensor | None = None,
     ) -> Condition | None:
-        """The condition of the network: classes (B,) or no class, low-resolution images, and prompts; None
-        for an unconditional model.
+        """The condition of the network: classes (B,) or no class, low-resolution images, prompts, and image
+        embeddings; None for an unconditional model.
 
         Args:
             low: (B, C, s, s) in -1 .. 1, of the shape `low`, which an upsampler sees enlarged.
             prompts: B texts; None: the empty prompt, which is the null condition of a model of text.
             level: (B,), noise levels of `low`; None: it has no noise.
+            embeddings: (B, E), see `embedded`.
         Raises:
             ValueError: classes or prompts that the model was not trained with, or no class for a model that
                 is only conditional; likewise for `low`.
         """
         if low is not None and len(low) != count:
             raise ValueError(f"{count} images need as many low-resolution images, got {len(low)}")
-        return self.beside(self.worded(self._class(labels, count), count, prompts), low, level)
+        worded = self.worded(self._class(labels, count), count, prompts)
+        return self.beside(self.embedded(worded, count, embeddings), low, level)
 
     def worded(
         self, cond: Condition | None, count: int, prompts: Sequence[str] | None = None
@@ -207,6 +210,39 @@ class ImageModel(nn.Module):
         if prompts is not None and len(prompts) != count:
             raise ValueError(f"{count} images need as many prompts, got {len(prompts)}")
         return with_text(cond, self.text([""] * count if prompts is None else prompts, self.device))
+
+    def embedded(
+        self,
+        cond: Condition | None,
+        count: int,
+        embeddings: Tensor | None = None,
+        dropped: Tensor | None = None,
+    ) -> Condition | None:
+        """The condition with the embeddings of images (B, E), for a model with `embedding`.
+
+        Args:
+            embeddings: None: the learned one of no image, which is the null condition.
+            dropped: (B,) bool, the rows that have that one, too; None: no row.
+        Raises:
+            ValueError: embeddings for a model without, or of another shape.
+        """
+        network = self.denoiser.network
+        if not isinstance(network, UNet2d) or network.image is None:
+            if embeddings is not None:
+                raise ValueError("this model was trained without image embeddings (`image_embedding`)")
+            return cond
+        null = network.image.null.expand(count, -1)
+        if embeddings is None:
+            return replace(cond or Condition(), embedding=null)
+        if embeddings.shape != null.shape:
+            raise ValueError(
+                f"image embeddings of shape {tuple(null.shape)} are needed, got {tuple(embeddings.shape)}; "
+                "those of another CLIP have another width"
+            )
+        z = embeddings.to(null)
+        if dropped is not None:
+            z = torch.where(dropped.to(self.device)[:, None], null, z)
+        return replace(cond or Condition(), embedding=z)
 
     @property
     def low(self) -> tuple[int, int, int]:

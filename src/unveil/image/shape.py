@@ -35,6 +35,8 @@ class ImageShape:
         time_scale: factor of the time input, which is the index of a table's entry.
         context: width of the text tokens that the network attends to; 0: no text.
         pooled: width of the pooled text, which joins the time embedding; 0: none.
+        embedding: width E of the image embeddings that condition it, of norm 1 (unCLIP); they give tokens of
+            width `context`, with or without a text. 0: none.
         concat: channels of a map that the network sees beside the image: a mask and a masked image, depth ...
         beside: what these channels are, as in `unveil.image.concat`: those of inpainting, of a low-resolution
             image (at 1 / upsample of the picture's size) or of a semantic map of `concat` labels; "known"
@@ -81,6 +83,7 @@ class ImageShape:
     depth: Annotated[int, Bounds(1, 1000)] = 8
     heads: Annotated[int, Bounds(1, 1000)] = 4
     efficient: bool = False
+    embedding: Annotated[int, Bounds(0, 99_999)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -115,6 +118,8 @@ class ImageShape:
             )
         if self.size % self.upsample and self.beside != "lowres":
             raise ValueError(f"`upsample` {self.upsample} does not divide a size of {self.size} pixels")
+        if self.embedding and self.trunk == "dit":
+            raise ValueError("`image_embedding` is for `trunk=unet`; the transformer reads none")
         if self.trunk == "dit":
             self._check_transformer()
             return

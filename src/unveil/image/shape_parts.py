@@ -53,6 +53,7 @@ def image_network(shape: ImageShape, **options: object) -> UNet2d | DiT:
         vector=shape.pooled,
         level=level,
         efficient=shape.efficient,
+        embedding=shape.embedding,
     )
     return UNet2d(replace(network, **options))
 

@@ -36,6 +36,8 @@ class ImageBatch(NamedTuple):
         weights: (B,) weights of the losses; None: all equal.
         prompts: B captions, "" where they are dropped; None for a model without text.
         beside: what the model sees beside the images, for a shape with `beside`.
+        embeddings: (B, E) of the images, for a shape with `embedding`.
+        unseen: (B,) bool, samples whose embedding is dropped.
     """
 
     pixels: Tensor
@@ -47,6 +49,8 @@ class ImageBatch(NamedTuple):
     weights: Tensor | None = None
     prompts: tuple[str, ...] | None = None
     beside: Beside | None = None
+    embeddings: Tensor | None = None
+    unseen: Tensor | None = None
 
 
 def image_batches(
@@ -55,6 +59,8 @@ def image_batches(
     size: int,
     label_drop: float = 0.1,
     history: LossHistory | None = None,
+    embeddings: Tensor | None = None,
+    embedding_drop: float = 0.1,
 ) -> Callable[[torch.Generator], ImageBatch]:
     """A function from a generator to a random batch.
 
@@ -64,6 +70,9 @@ def image_batches(
     Args:
         label_drop: probability of dropping class and caption of a sample (Ho & Salimans 2022, Alg. 1).
         history: draws the times of a table by their past losses instead.
+        embeddings: (N, E) of all images, for a shape with `embedding`; or (2 N, E) with those of their mirror
+            images behind.
+        embedding_drop: probability of dropping the embedding.
     """
     schedule = image_schedule(shape)
 
@@ -92,7 +101,12 @@ def image_batches(
             each = zip(images.captions(rows, generator), dropped.tolist(), strict=True)
             prompts = tuple("" if empty else text for text, empty in each)
         beside = seen_beside(images, drawn, shape, generator) if shape.beside else None
-        return ImageBatch(pixels, classes, dropped, t, noise, seed, weights, prompts, beside)
+        seen, unseen = None, None
+        if embeddings is not None:
+            unseen = torch.rand(size, generator=generator, device="cpu") < embedding_drop
+            images_before = 0 if drawn.mirrored is None else len(embeddings) // 2 * drawn.mirrored
+            seen = embeddings[rows + images_before]
+        return ImageBatch(pixels, classes, dropped, t, noise, seed, weights, prompts, beside, seen, unseen)
 
     return draw
 
@@ -142,6 +156,7 @@ def image_loss(
         assert batch.labels is not None
         classes = Condition(label=torch.where(batch.dropped, shape.classes, batch.labels).to(device))
     cond = model.worded(classes, len(x_0), batch.prompts)
+    cond = model.embedded(cond, len(x_0), batch.embeddings, batch.unseen)
     if batch.beside is None:
         cond = model.beside(cond, model.reduced(x_0))
     else:

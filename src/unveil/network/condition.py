@@ -14,13 +14,14 @@ class Condition:
 
     Args:
         label: (B,), class indices.
-        vector: (B, D), combined with the time embedding: an observation, pooled text, an image embedding.
+        vector: (B, D), combined with the time embedding: an observation, pooled text.
         tokens: (B, N, D), keys and values of cross-attention.
         token_valid: (B, N) bool, false at padding of `tokens`.
         concat: (B, C, *E), concatenated with the channels of x: a low-resolution image, a mask.
         concat_level: (B,), noise level of `concat` (noise-conditioning augmentation).
         valid: (B, L) bool, false at padding of x, where prompts or horizons differ in length.
         places: (B, L), whole numbers, the position ids of x in its sequence; the default is 0, 1, ...
+        embedding: (B, E), the embedding of an image, which joins the time embedding and the tokens (unCLIP).
         prefix: clean context from `network.prefill`, a tensor or tuple of tensors with the batch on axis 0.
     """
 
@@ -32,6 +33,7 @@ class Condition:
     concat_level: Tensor | None = None
     valid: Tensor | None = None
     places: Tensor | None = None
+    embedding: Tensor | None = None
     prefix: object = None
 
     def cat(self, other: "Condition") -> "Condition":

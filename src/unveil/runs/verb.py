@@ -80,7 +80,7 @@ def spelled(words: list[str], aliases: Mapping[str, str]) -> list[str]:
         if meant is None:
             replaced.append(word)
         elif " " in meant:
-            replaced += meant.split()
+            replaced += (meant + equals + value).split(" ", meant.count(" "))
         else:
             replaced.append(meant + equals + value)
     return replaced

@@ -63,6 +63,19 @@ def pooled_vector(name: str, batch: int, width: int, cond: Condition | None) -> 
     return vector
 
 
+def image_embedding(name: str, batch: int, width: int, cond: Condition | None) -> Tensor:
+    """`cond.embedding` (B, `width`).
+
+    Raises:
+        ValueError: it is missing, or of another shape.
+    """
+    wanted, found = (batch, width), None if cond is None else cond.embedding
+    if found is None or found.shape != wanted:
+        what = "none" if found is None else tuple(found.shape)
+        raise ValueError(f"{name}: the condition needs an image embedding of shape {wanted}, got {what}")
+    return found
+
+
 def text_tokens(
     name: str, batch: int, width: int, cond: Condition | None
 ) -> tuple[Tensor | None, Tensor | None]:

@@ -20,9 +20,11 @@ from unveil.image.networks.blocks2d import (
     time_embedding,
     zero,
 )
+from unveil.image.networks.image_embedding import ImageEmbedding
 from unveil.image.networks.inputs2d import (
     class_labels,
     concatenated,
+    image_embedding,
     noise_levels,
     pooled_vector,
     text_tokens,
@@ -80,6 +82,10 @@ class UNet2dShape:
             2^k times as many blocks; and skip connections are multiplied by 1 / sqrt(2).
         token_norm: each joint attention norms the text tokens itself, which GLIDE's do not.
         linear_vector: `cond.vector` is mapped by a linear layer (GLIDE) instead of a network of two.
+        embedding: E of the image embedding `cond.embedding`, which is added to the time embedding and, with
+            `context`, gives tokens before those of the text (unCLIP); text is then optional. 0: none.
+        embedding_tokens: their number.
+        unit_embedding: image embeddings have norm 1, and are scaled to numbers of variance 1.
     """
 
     channels: int
@@ -114,14 +120,17 @@ class UNet2dShape:
     efficient: bool = False
     token_norm: bool = True
     linear_vector: bool = False
+    embedding: int = 0
+    embedding_tokens: int = 4
+    unit_embedding: bool = True
 
 
 class UNet2d(nn.Module):
     """(x (B, C, H, W), time (B,), condition) -> (B, C, H, W), or (B, 2 C, H, W) with `learned_variance`.
 
     Of the condition it reads what its shape names: `label` (B,) if `labels`, `vector` (B, `vector`), `tokens`
-    (B, N, `context`) with `token_valid` (B, N), `concat` (B, `concat`, H, W), and `concat_level` (B,) if
-    `level`.
+    (B, N, `context`) with `token_valid` (B, N), `concat` (B, `concat`, H, W), `concat_level` (B,) if `level`,
+    and `embedding` (B, `embedding`).
 
     Level k has `width * multiples[k]` channels and `blocks` residual blocks down, one more up; between levels
     sides are halved, odd ones to the larger half. The middle is residual block, attention, residual block.
@@ -205,6 +214,7 @@ class UNet2d(nn.Module):
         self.level = time_embedding(self.time_width) if shape.level else None
         self.first = Halve2d(sizes[0]) if shape.efficient else None
         self.last = Double2d(now) if shape.efficient else None
+        self.image = _embedding_network(shape, embedding) if shape.embedding else None
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         channels, stem = self.shape.channels, self.shape.stem
@@ -223,7 +233,11 @@ class UNet2d(nn.Module):
         if self.vector is not None:
             vector = pooled_vector("UNet2d", len(x), self.shape.vector, cond)
             embedding = embedding + by_eights(self.vector, vector)
-        tokens, valid = text_tokens("UNet2d", len(x), self.shape.context, cond)
+        if self.image is None:
+            tokens, valid = text_tokens("UNet2d", len(x), self.shape.context, cond)
+        else:
+            shift, tokens, valid = self._image(self.image, len(x), cond)
+            embedding = embedding + shift
         seen = concatenated("UNet2d", x, self.shape.concat, cond)
         if (weights := self.enter.weight.dtype) != x.dtype:  # a network in half precision
             seen, tokens = seen.to(weights), None if tokens is None else tokens.to(weights)
@@ -253,6 +267,21 @@ class UNet2d(nn.Module):
     def _embedded(self, network: nn.Module, time: Tensor) -> Tensor:
         return embedded(network, time, self.time_width, self.shape.cosine_first, self.shape.inclusive)
 
+    def _image(
+        self, network: ImageEmbedding, batch: int, cond: Condition | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What the image embedding adds to the time embedding, and its tokens before those of the text."""
+        weight = network.null
+        z = image_embedding("UNet2d", batch, self.shape.embedding, cond).to(weight)
+        shift, first = network(z)
+        if first is None or cond is None or cond.tokens is None:
+            return shift, first, None
+        tokens, valid = text_tokens("UNet2d", batch, self.shape.context, cond)
+        assert tokens is not None
+        if valid is not None:
+            valid = F.pad(valid, (network.count, 0), value=True)
+        return shift, torch.cat([first, tokens.to(first)], dim=1), valid
+
     def _generator(self) -> Generator:
         if not self.training or not self.shape.dropout:
             return None
@@ -267,6 +296,11 @@ def _vector_network(shape: UNet2dShape, embedding: int) -> nn.Module | None:
     if shape.linear_vector:
         return nn.Linear(shape.vector, embedding)
     return mlp(shape.vector, embedding, embedding)
+
+
+def _embedding_network(shape: UNet2dShape, embedding: int) -> ImageEmbedding:
+    scale = shape.embedding**0.5 if shape.unit_embedding else 1.0
+    return ImageEmbedding(shape.embedding, embedding, shape.context, shape.embedding_tokens, scale)
 
 
 def _attended(attend: nn.Module, h: Tensor, tokens: Tensor | None, valid: Tensor | None) -> Tensor:

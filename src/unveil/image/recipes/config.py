@@ -13,7 +13,8 @@ from unveil.checks import Bounds, check_fields
 from unveil.image.cascade_settings import Cascade
 from unveil.image.data.reading import Background, Fit
 from unveil.image.high_resolution import HighResolution
-from unveil.image.recipes.train_config import TRAIN_PRESETS, for_encoder, for_method, for_trunk
+from unveil.image.prior_settings import PriorSettings
+from unveil.image.recipes.train_config import TRAIN_PRESETS, for_embedding, for_encoder, for_method, for_trunk
 from unveil.image.recipes.train_config import TrainImage as TrainImage
 from unveil.image.recipes.train_config import resolved as resolved
 from unveil.image.settings import ImageSettings
@@ -21,6 +22,7 @@ from unveil.runs.flags import Job, JobFlags
 from unveil.runs.verb import Verb
 
 Settings = OmitArgPrefixes[ImageSettings]
+Prior, PRIOR = OmitArgPrefixes[PriorSettings], PriorSettings()
 High = OmitArgPrefixes[HighResolution]
 Upsampled = OmitArgPrefixes[Cascade]
 SAMPLING, HIGH, CASCADE = ImageSettings(), HighResolution(), Cascade()
@@ -60,13 +62,26 @@ class SampleImage:
     clip_model: str = ""  # `clip` is a setting
     """run folder of `unveil train clip --noised` (or of GLIDE's, converted), whose gradient guides towards
     `prompt`; the model itself need not read prompts; default: no CLIP"""
+    prior: str = ""
+    """run folder of `unveil train prior`, which draws an image embedding for each `prompt`, for decoders of
+    unCLIP (trained with `image_embedding`); or text: the prompt's own embedding takes its place. Default: the
+    decoder's embedding of no image"""
+    settings_of_prior: Prior = PRIOR
     given: Annotated[tuple[str, ...], arg(name="from")] = ()  # `from` is a keyword of Python
     """image files, or folders of them, used in turn: input of `task`, `restore`, `outpaint` and upsamplers
     (there also --upscale)"""
-    task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate"] = ""
+    task: Literal["", "img2img", "inpaint", "reconstruct", "interpolate", "variations"] = ""
     """what to do with the images of `given`. img2img: noise them to `strength` and denoise them; inpaint:
     generate the part that `mask` covers (RePaint); reconstruct: invert them to noise and sample from it
-    (`solver=ddim`); interpolate: sample between the noises of two images (`solver=ddim`)"""
+    (`solver=ddim`); interpolate: sample between the noises of two images (`solver=ddim`), with a decoder of
+    unCLIP also between their embeddings; variations: sample anew, by a decoder of unCLIP, from the embedding
+    of the image and the noise that it is inverted to (`eta` 1)"""
+    edit: tuple[str, ...] = ()
+    """two texts, such as "a red circle" "a blue circle": a decoder of unCLIP changes the images of `given` by
+    their difference"""
+    edit_share: Annotated[float, Bounds(0, 1)] = 0.4
+    """largest change by `edit`, as a share of the angle between the image and the difference of the texts; n
+    images go there from no change"""
     restore: Literal["", "denoise", "inpaint", "deblur", "superres"] = ""
     """kind of degradation of the images of `given`, which are restored: sampling is guided towards images
     whose degradation equals them. denoise: noise; inpaint: the part that `mask` covers is missing; deblur:
@@ -139,14 +154,17 @@ class SampleImage:
             raise ValueError(
                 "`outpaint` generates around images of `given`; leave out `task`, `restore`, `mask`, `size`"
             )
+        if len(self.edit) not in (0, 2):
+            raise ValueError(f"`edit` is two texts, before and after; got {len(self.edit)}")
         if self.high.hires > 1.0 and (self.given or self.task or self.restore or self.depth):
             raise ValueError("`hires` is for images from noise; leave out `given`, `task` and `depth`")
         changed = ("degrade", self.degrade), ("restore", self.restore), ("outpaint", self.outpaint)
         changed = *changed, ("hires", self.high.hires > 1.0), ("size", self.size)
         if self.cascade.upsampler and (wrong := [name for name, given in changed if given]):
             raise ValueError(f"`upsampler` enlarges images of the model's size; leave `{wrong[0]}` out")
-        if self.variation and self.task in ("reconstruct", "interpolate"):
-            raise ValueError(f"`variation` changes noise, and `task={self.task}` has its own; leave it out")
+        if self.variation and (self.task in ("reconstruct", "interpolate", "variations") or self.edit):
+            what = "edit" if self.edit else f"task={self.task}"
+            raise ValueError(f"`variation` changes noise, and `{what}` has its own; leave it out")
 
 
 @dataclass(frozen=True)
@@ -221,9 +239,12 @@ TRAIN = Verb(
     "image.recipes.train:train_image",
     "a diffusion model of images",
     "preset data classes size fit method width flip steps batch_size learning_rate out resume",
-    fit=lambda config, given: for_encoder(
-        for_trunk(for_method(config, given("method") or config.method), given("trunk") or ""),
-        given("encoder") or "",
+    fit=lambda config, given: for_embedding(
+        for_encoder(
+            for_trunk(for_method(config, given("method") or config.method), given("trunk") or ""),
+            given("encoder") or "",
+        ),
+        given("image_embedding") or "",
     ),
     after="image.recipes.next_step:after_training",
     aliases={"--samples": "--sample-every 0", "--no-samples": "--sample-every -1"},
@@ -240,7 +261,14 @@ SAMPLE = Verb(
     "images from noise, from classes or from other images",
     "checkpoint n label prompt negative solver steps scale size given task restore from_png out watch seed",
     settle="image.recipes.sample:with_usual",
-    aliases={"-n": "--n", "--label": "--class", "--given": "--from", "--upscale": "--from"},  # 2, 3: older
+    aliases={
+        "-n": "--n",
+        "--label": "--class",  # this one and the next are older
+        "--given": "--from",
+        "--upscale": "--from",
+        "--variations": "--task variations --from",
+        "--interpolate": "--task interpolate --from",
+    },
 )
 DEMO = Verb(
     {"default": DemoImage()}, "image.recipes.demo:run_demo_image", "images by class", "checkpoint out"

@@ -48,7 +48,8 @@ def evaluate_image(config: EvalImage, progress: Progress) -> dict[str, object]:
     from unveil.image.model import pixels_of
     from unveil.image.recipes.from_pictures import check_used
     from unveil.image.recipes.load import load_models, open_classifier, open_image
-    from unveil.image.recipes.sample import protocol, settings_of
+    from unveil.image.recipes.sample import settings_of
+    from unveil.image.recipes.written import protocol
     from unveil.runs.device import enough_memory
 
     check_used(config)

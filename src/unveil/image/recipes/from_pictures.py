@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from unveil.image.recipes.given_pictures import Prepared, filled_in, known_of, read_given
 from unveil.image.recipes.stable_diffusion_maps import map_of
+from unveil.image.recipes.unclip import OF_IMAGES
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from unveil.image.classifier import ImageClassifier
+    from unveil.image.clip_model import ClipModel
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import EvalImage, SampleImage
     from unveil.image.settings import ImageSettings
@@ -29,9 +31,12 @@ def prepare(
     labels: Tensor | None,
     settings: ImageSettings,
     classifier: ImageClassifier | None,
+    clip: ClipModel | None = None,
 ) -> Prepared:
     """Read the images of --from and prepare the task of the config.
 
+    Args:
+        clip: that of a decoder of unCLIP, for tasks by embeddings.
     Raises:
         ValueError: settings that exclude each other.
         UnveilError: images that cannot be read or do not fit.
@@ -47,6 +52,7 @@ def prepare(
     from unveil.image.recipes.concat import check_beside, maps_of, with_noise
     from unveil.image.recipes.glide import enlarged_inpainting
     from unveil.image.recipes.outpainting import outpainted
+    from unveil.image.recipes.unclip import from_embeddings
     from unveil.image.solvers import image_times
 
     enlarges, count, (colours, side, _) = model.shape.upsample > 1, config.n, model.picture
@@ -74,6 +80,8 @@ def prepare(
         raise ValueError(f"`factor` {factor} does not divide the model's side of {side} pixels")
     small = shrunk and not config.degrade
     inputs = read_given(config, config.given, side // factor if small else side, colours, small)
+    if clip is not None:
+        return from_embeddings(config, model, clip, labels, settings, inputs)
     pixels = torch.from_numpy(inputs[np.arange(count) % len(inputs)])
     lowres = model.shape.beside == "lowres"  # pixels, also of a latent model
     x_0 = model.normalized(pixels) if lowres else model.clean(pixels)
@@ -243,22 +251,25 @@ def _check(config: SampleImage, enlarges: bool, upscales: bool) -> None:
         raise ValueError(
             "this model is an upsampler, which does neither `task` nor `restore`; give `given` alone"
         )
-    purpose = task or restore or ("outpaint" if config.outpaint else "")
+    if config.edit and (task or restore or config.outpaint):
+        raise ValueError("`edit` changes images by itself; leave out `task`, `restore` and `outpaint`")
+    purpose = task or restore or ("outpaint" if config.outpaint else "edit" if config.edit else "")
     purpose = purpose or ("an upsampler" if enlarges or upscales else "")
     if purpose and not config.given:
         raise ValueError(f"{purpose} needs images: give `given` FILE or FOLDER")
     if config.given and not purpose:
         raise ValueError(
-            "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate or "
-            "`restore` ..."
+            "`given`: choose what to do with the images, `task` img2img|inpaint|reconstruct|interpolate|"
+            "variations, `edit` or `restore` ..."
         )
     if bool(config.mask) != ("inpaint" in (task, restore) and not config.outpaint):
         raise ValueError("inpainting needs `mask` FILE, and nothing else does")
     if config.degrade and not (restore or enlarges):
         raise ValueError("`degrade` needs `restore` or an upsampler")
     check_used(config)
-    if task in ("reconstruct", "interpolate") and (config.classifier or config.clip_model):
-        raise ValueError(f"`task={task}` excludes `{'classifier' if config.classifier else 'clip_model'}`")
+    inverts = "edit" if config.edit else f"task={task}" if task in OF_IMAGES else ""
+    if inverts and (config.classifier or config.clip_model):
+        raise ValueError(f"`{inverts}` excludes `{'classifier' if config.classifier else 'clip_model'}`")
 
 
 def check_used(config: SampleImage | EvalImage) -> None:

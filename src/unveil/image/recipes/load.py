@@ -40,7 +40,7 @@ LONGEST_PART = 200  # characters of a folder's name
 # fields of a shape that the config.json of older versions lacks
 LATER = (
     *("upsample", "betas", "time_scale", "context", "pooled", "concat"),
-    *("beside", "noise_levels", "trunk", "depth", "heads", "efficient"),
+    *("beside", "noise_levels", "trunk", "depth", "heads", "efficient", "embedding"),
 )
 
 

@@ -38,6 +38,8 @@ def after_training(config: TrainImage | TrainClassifier, run: Path) -> str:
         return f"unveil sample image --checkpoint {here} --task inpaint --from IMAGE --mask MASK -n 8"
     if config.concat.beside == "map":
         return f"unveil sample image --checkpoint {here} --map MAP -n 8"
+    if config.image_embedding:
+        return f"unveil sample image --checkpoint {here} --variations IMAGE -n 8"
     if config.upsample == 1:
         return f"unveil sample image --checkpoint {here} -n 64"
     from unveil.files.places import found

@@ -18,7 +18,12 @@ COUNT, STEPS, GUIDED = 16, 20, 3.0
 
 
 def sampler(
-    config: JsonObject, pictures: RandomData, device: torch.device, run: Path, progress: Progress
+    config: JsonObject,
+    pictures: RandomData,
+    device: torch.device,
+    run: Path,
+    progress: Progress,
+    embeddings: torch.Tensor | None = None,
 ) -> Callable[[int, dict[str, torch.Tensor]], None]:
     """A function (step, averaged weights) that writes `samples/step-<step>.png`: 16 images by DPM-Solver++ in
     20 steps from the same noise each time, of all classes in turn. It leaves the random state of the training
@@ -27,6 +32,7 @@ def sampler(
     Args:
         config: config.json of the run.
         pictures: training images, the first of which an upsampler enlarges.
+        embeddings: of the training images, for a decoder of unCLIP, which draws the first of them.
     """
     import warnings
 
@@ -36,7 +42,7 @@ def sampler(
 
     def draw(step: int, weights: dict[str, torch.Tensor]) -> None:
         try:
-            file = _draw(config, pictures, device, run, step, weights)
+            file = _draw(config, pictures, device, run, step, weights, embeddings)
         except (UnveilError, ValueError, RuntimeError, OSError, ImportError) as error:
             warnings.warn(f"no picture of samples at step {step}: {error}", stacklevel=2)
             return
@@ -54,6 +60,7 @@ def _draw(
     run: Path,
     step: int,
     weights: dict[str, torch.Tensor],
+    embeddings: torch.Tensor | None,
 ) -> Path:
     import torch
 
@@ -80,7 +87,9 @@ def _draw(
         beside = None if cond is None else cond.concat
     if model.text is not None and pictures.captions is not None:
         prompts = pictures.captions(rows, torch.Generator().manual_seed(0))
-    given, scale = Given(low=low, prompts=prompts, beside=beside), 1.0 if prompts is None else GUIDED
+    z = None if embeddings is None else embeddings[rows]
+    given = Given(low=low, prompts=prompts, beside=beside, embeddings=z)
+    scale = 1.0 if prompts is None and z is None else GUIDED
     labels = classes_of((), COUNT, tuple(config["names"]) if model.shape.classes else ())
     steps = min(STEPS, model.shape.diffusion_steps)
     made = generate(model, labels, COUNT, ImageSettings(steps=steps, scale=scale), 0, COUNT, given=given)

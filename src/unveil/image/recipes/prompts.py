@@ -20,12 +20,13 @@ GLIDE_OPTIONS = {"token_norm": False, "linear_vector": True}
 """Of a U-Net that reads `GlideText`, whose last layer is a norm and whose pooled vector is mapped once."""
 
 
-def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | None:
+def text_of(config: Mapping[str, object], folder: Path, name: str = "") -> TextConditioning | None:
     """The untrained text side of a model; None for a model without captions.
 
     Args:
         config: config.json of a run.
         folder: the run, or a checkpoint folder: tokenizer.json lies in it or above it.
+        name: of that file, if it is another one.
     Raises:
         UnveilError: the tokenizer is missing or not the one of the training, or the weights of a frozen
             encoder are missing.
@@ -38,17 +39,17 @@ def text_of(config: Mapping[str, object], folder: Path) -> TextConditioning | No
         if found["encoder_digest"] != config.get("encoder_digest"):
             raise UnveilError(f"{flags.encoder} is not the text encoder that {folder} was trained with")
         return text
-    tokenizer = stored_tokenizer(config, folder)
+    tokenizer = stored_tokenizer(config, folder, name or FILE)
     return learned_text(flags, tokenizer) if flags.learned else _clip_text(config, tokenizer)
 
 
-def stored_tokenizer(config: Mapping[str, object], folder: Path) -> Tokenizer:
-    """The tokenizer of a run; arguments and errors as of `text_of`."""
+def stored_tokenizer(config: Mapping[str, object], folder: Path, file: str = FILE) -> Tokenizer:
+    """The tokenizer of a run, in its `file`; arguments and errors as of `text_of`."""
     from unveil.files.digest import digest
 
-    places = [place / FILE for place in (folder, folder.parent) if (place / FILE).is_file()]
+    places = [place / file for place in (folder, folder.parent) if (place / file).is_file()]
     if not places:
-        raise UnveilError(f"{folder}: no {FILE} in it or above it, which splits prompts into words")
+        raise UnveilError(f"{folder}: no {file} in it or above it, which splits prompts into words")
     if digest(places[0]) != config.get("tokenizer_digest"):
         raise UnveilError(f"{places[0]} is not the tokenizer that {folder} was trained with")
     return read_words(places[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,13 @@ from unveil.errors import UnveilError
 from unveil.runs.device import enough_memory
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
-    from unveil.image.recipes.config import EvalImage, SampleImage
+    from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.load import Opened
-    from unveil.image.recipes.watching import Watched
     from unveil.image.settings import ImageSettings
     from unveil.runs.progress import Progress
 
-ANIMATED = 64  # images of an animation
 OWN_SCALE, STABLE_DIFFUSION_SCALE = 3.0, 7.5  # of guidance towards a prompt
 
 
@@ -33,10 +31,17 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
     from dataclasses import fields
 
     from unveil.image.recipes.glide import CAPTIONS, usual_settings
+    from unveil.image.recipes.karlo import USUAL as KARLO
     from unveil.image.recipes.load import open_image
     from unveil.image.settings import ImageSettings
+    from unveil.image.weights.karlo import is_karlo
     from unveil.runs.flags import changed
 
+    if is_karlo(Path(flag("checkpoint") or config.checkpoint)):
+        return changed(config, **{name: value for name, value in KARLO.items() if flag(name) is None})
+    if config.edit or config.task in ("variations", "interpolate"):  # which invert images
+        eta = {"eta": 1.0} if config.task == "variations" and flag("eta") is None else {}
+        config = changed(config, solver="ddim", **eta) if flag("solver") in (None, "ddim") else config
     if flag("prompt") is None:
         return config
     try:
@@ -49,7 +54,8 @@ def with_usual(config: SampleImage, flag: Callable[[str], str | None]) -> Sample
         return changed(
             config, **usual_settings(described, {name for name in names if flag(name) is not None})
         )
-    if not kind or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
+    decodes = bool(described.get("embedding"))
+    if not (kind or decodes) or flag("clip_model") is not None:  # nothing to guide by, or CLIP guides instead
         return config
     if described.get("encoder") == "glide" and described.get("upsample", 1) > 1:  # GLIDE's are not guided
         return config
@@ -150,15 +156,21 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     from unveil.image.recipes.embeddings import add_embeddings
     from unveil.image.recipes.from_pictures import prepare, quality
     from unveil.image.recipes.infotexts import infotexts
+    from unveil.image.recipes.karlo import sample_karlo
     from unveil.image.recipes.load import load_models, open_models
     from unveil.image.recipes.loras import add_loras, named_loras
     from unveil.image.recipes.passes import made_by
     from unveil.image.recipes.reproduce import check_folder, digests, input_files, parameters, repeated
+    from unveil.image.recipes.unclip import check_embedded, clip_for, drawn_embeddings, prior_folders
     from unveil.image.recipes.watching import Watched
+    from unveil.image.recipes.written import ANIMATED, protocol, write_images
+    from unveil.image.weights.karlo import is_karlo
 
     recorded, note = None, ""
     if config.from_png is not None:
         config, recorded, note = repeated(config)
+    if is_karlo(Path(config.checkpoint)):
+        return sample_karlo(config, progress)
     job, count = config.job, config.n
     files = ["grid.png", *(["denoising.gif"] if config.watch else [])]
     numbered = (file for file in config.out.glob("[0-9][0-9][0-9][0-9]*.png") if file.stem.isdecimal())
@@ -169,7 +181,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     stages = open_upsamplers(config)
     places = [place for one in (opened, *([guide] if guide else []), *stages) for place in one.folders]
     clip = open_clip(config.clip_model) if config.clip_model else None
-    places += [clip.folder] if clip else []
+    check_embedded(config, opened)
+    prior = prior_folders(config)
+    places += [*([clip.folder] if clip else []), *prior]
     weights = digests(places, inputs)
     if recorded not in (None, weights):
         raise UnveilError(
@@ -179,8 +193,9 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     unconditional = config.given and not config.label and names and not guide  # the content is in --from
     loras, plain = named_loras(config.lora, config.prompt)
-    texts = [plain[i % len(plain)] for i in range(count)] if clip and plain else None
-    prompts = prompts_of(plain, count, opened) if opened.config.get("captions") or not clip else None
+    texts = [plain[i % len(plain)] for i in range(count)] if (clip or config.prior) and plain else None
+    reads = opened.config.get("captions") or not (clip or config.prior)
+    prompts = prompts_of(plain, count, opened) if reads else None
     if job.threads:
         torch.set_num_threads(job.threads)
     with enough_memory("lower `n`"):
@@ -194,10 +209,12 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     watched = Watched(model, min(count, ANIMATED)) if config.watch else None
     began = time.perf_counter()
     with enough_memory():
-        ready = prepare(config, model, labels, settings, classifier)
-        ready = ready._replace(given=replace(ready.given, prompts=prompts, clip=seeing, texts=texts))
+        ready = prepare(config, model, labels, settings, classifier, clip_for(config, opened))
+        guided = replace(ready.given, prompts=prompts, clip=seeing, texts=texts if clip else None)
+        drawn = drawn_embeddings(config, opened, prior, texts or ())
+        ready = ready._replace(given=guided if drawn is None else replace(guided, embeddings=drawn))
         made, sides = made_by(config, model, labels, settings, ready, watched)
-        made = cascaded(config, made, upsamplers, settings, prompts, labels)
+        made = cascaded(config, made, upsamplers, settings, prompts or texts, labels)
     seconds = time.perf_counter() - began
     pixels = made.pixels.numpy()
     if ready.kept is not None:
@@ -207,7 +224,7 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
     columns = len(config.label or range(model.shape.classes)) if several else 0
     if prompts and count > len(config.prompt) > 1:
         columns = len(config.prompt)
-    _write(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
+    write_images(config, pixels, columns, text, infotexts(config, settings, prompts, count, sides), watched)
     rate, calls = count / seconds, ready.calls + made.calls
     kinds = sorted({names[int(k)] for k in labels}, key=natural) if labels is not None else []
     if prompts or texts:
@@ -231,42 +248,3 @@ def sample_image(config: SampleImage, progress: Progress) -> dict[str, object]:
         "files": str(config.out),
         "summary": "\n".join(lines),
     }
-
-
-def _write(
-    config: SampleImage,
-    pixels: np.ndarray,
-    columns: int,
-    text: str,
-    infotexts: Sequence[str],
-    watched: Watched | None,
-) -> None:
-    """Replace the images of an earlier run by these; `text` goes into each, and its infotext."""
-    from unveil.files.pictures import write_animation, write_picture
-    from unveil.image.evaluation.pages import grid
-    from unveil.image.recipes.reproduce import clear
-    from unveil.image.recipes.watching import at_least
-
-    clear(config.out)
-    write_picture(config.out / "grid.png", grid(pixels, columns if columns > 1 else 0), text)
-    for k, image in enumerate(pixels):
-        write_picture(config.out / f"{k:04d}.png", image.transpose(1, 2, 0), text, infotexts[k])
-    if watched is not None:
-        shown = [at_least(frame, *pixels.shape[2:]) for frame in watched.frames()]
-        frames = [grid(frame, least=64) for frame in (*shown, pixels[:ANIMATED])]
-        write_animation(config.out / "denoising.gif", frames)
-
-
-def protocol(config: SampleImage | EvalImage) -> str:
-    """How images are sampled, in words."""
-    from unveil.image.recipes.config import SampleImage
-
-    settings = config.settings
-    parts = [settings.solver, settings.respacing or f"{settings.steps} steps", f"scale {settings.scale}"]
-    if config.classifier:
-        parts.append(f"classifier scale {settings.classifier_scale} on the {settings.classifier_form}")
-    if isinstance(config, SampleImage) and config.clip_model:
-        parts.append(f"CLIP scale {settings.clip_scale} on the {settings.classifier_form}")
-    if isinstance(config, SampleImage) and config.restore:
-        parts.append(f"restore {config.restore}, noise {config.noise}")
-    return ", ".join(parts)

@@ -28,6 +28,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.data.images import RandomImages
     from unveil.image.random_latents import RandomLatents
     from unveil.image.recipes.concat import concat_fields
+    from unveil.image.recipes.embedded import start_embeddings
     from unveil.image.recipes.latents import codes_of
     from unveil.image.recipes.previews import sampler
     from unveil.image.recipes.start import (
@@ -60,7 +61,9 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     torch.manual_seed(config.run.seed)  # initial weights
     text, worded = start_text(config, images.captions, start)
     beside = concat_fields(config, images, sample, latents)
-    described = as_json(fields | flat(config) | _learned(config, images, sample) | worded | coded | beside)
+    embeddings, embedded = start_embeddings(config, images, start, progress)
+    learned = _learned(config, images, sample) | worded | embedded
+    described = as_json(fields | flat(config) | learned | coded | beside)
     if start is not None:
         described = as_json(taken_over(flags, described, before, start))
     shape = shape_of(described)
@@ -76,12 +79,13 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         random = RandomLatents(codes_of(latents, images, run, flip, progress), random)
 
     def draws(count: int) -> Callable[[torch.Generator], ImageBatch]:
-        return image_batches(random, shape, count, config.label_drop, history)
+        drops = config.label_drop, history, embeddings, config.embedding_drop
+        return image_batches(random, shape, count, *drops)
 
     loss = partial(image_loss, gamma=config.min_snr or 0.0, bound=bound, history=history)
     memory, lower = None if history is None else history.memory, "--size or --width"
     task = Task(model, draws(size), loss, {}, memory, draws=draws, size=size, lower=lower)
-    on_sample = sampler(described, random, device, run, progress)
+    on_sample = sampler(described, random, device, run, progress, embeddings)
     with enough_memory(LOWER):
         run_task(task, config.run, device, run, described, TrainImage(), progress, on_sample)
     return run

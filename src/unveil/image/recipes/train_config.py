@@ -65,7 +65,12 @@ class TrainImage:
     concat: Concat = CONCAT
     label_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
     """probability of dropping the class and the caption during training, for classifier-free guidance;
-    default: 0.1, and 0.2 with `encoder=glide`"""
+    default: 0.1, 0.2 with `encoder=glide`, and 0.5 with `image_embedding`"""
+    image_embedding: str = ""
+    """train a decoder of unCLIP, conditioned on the embedding of the image, with or without `captions`: the
+    CLIP, a run of `unveil train clip`, or of a prior or a decoder, which keep theirs; default: none"""
+    embedding_drop: Annotated[float, Bounds(0, 1, below=True)] = 0.1
+    """probability of dropping the image embedding during training, with `image_embedding`"""
     upsample: Annotated[int, Bounds(1)] = 1
     """factor of an upsampler, conditioned on the image shrunk by this factor, also with noise by
     `beside=lowres`; 1: train an ordinary model"""
@@ -131,6 +136,14 @@ def for_encoder(config: TrainImage, encoder: str) -> TrainImage:
     return changed(config, label_drop=GLIDE_DROP) if encoder == "glide" else config
 
 
+EMBEDDED_DROP = 0.5  # of captions. Ramesh et al. 2022, section 2.1
+
+
+def for_embedding(config: TrainImage, clip: str) -> TrainImage:
+    """The config with the share of dropped captions of a decoder, before other flags change it."""
+    return changed(config, label_drop=EMBEDDED_DROP) if clip else config
+
+
 def check_trunk(config: TrainImage) -> None:
     """Refuse flags of the network that is not trained.
 
@@ -138,6 +151,8 @@ def check_trunk(config: TrainImage) -> None:
         ValueError: the first of them.
     """
     dit = config.transformer.trunk == "dit"
+    if dit and config.image_embedding:
+        raise ValueError("`image_embedding` is for `trunk=unet`; leave it out")
     if dit and config.text.encoder == "glide":
         raise ValueError("`encoder=glide` is for `trunk=unet`; take `encoder=words`")
     usual = flat(for_trunk(TRAIN_PRESETS[config.preset], config.transformer.trunk))

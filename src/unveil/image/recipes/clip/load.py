@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unveil.files.json_objects import JsonObject
 from unveil.image.recipes.load import Opened, check_image, shape_of
-from unveil.image.recipes.prompts import stored_tokenizer, text_of
+from unveil.image.recipes.prompts import FILE, stored_tokenizer, text_of
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def glide_shapes(config: JsonObject) -> tuple[GlideClipImageShape, GlideClipText
     return GlideClipImageShape(**towers["image"]), GlideClipTextShape(**towers["text"])
 
 
-def _text(config: JsonObject, folder: Path) -> TextConditioning:
+def read_text(config: JsonObject, folder: Path, name: str = "") -> TextConditioning:
+    """The untrained text side of a CLIP; arguments and errors as of `text_of`."""
     if "glide" in config:
         from unveil.image.recipes.glide_clip import reading_clip
 
-        return reading_clip(stored_tokenizer(config, folder), glide_shapes(config)[1])
-    text = text_of(config, folder)
+        return reading_clip(stored_tokenizer(config, folder, name or FILE), glide_shapes(config)[1])
+    text = text_of(config, folder, name)
     assert text is not None
     return text
 
@@ -94,7 +95,7 @@ def load_clip(folder: Path, device: str = "auto", config: JsonObject | None = No
     from unveil.runs.checkpoints import load_weights
 
     described = read_clip_config(folder) if config is None else config
-    text = _text(described, folder)
+    text = read_text(described, folder)
     model = clip_model(described, text)
     load_weights(model, folder, device)
     return model.eval()

@@ -1,0 +1,1 @@
+"""Priors of unCLIP, which draw image embeddings for texts."""
