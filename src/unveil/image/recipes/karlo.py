@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from unveil.image.unclip import Unclip
     from unveil.runs.progress import Progress
 
-USUAL: dict[str, object] = {"n": 1, "solver": "ddpm", "steps": 25, "scale": 8.0, "prior_scale": 4.0}
-USUAL |= {"candidates": 1}  # as diffusers' pipeline
+USUAL: dict[str, object] = {  # as diffusers' pipeline
+    **{"n": 1, "solver": "ddpm", "steps": 25, "scale": 8.0},
+    **{"prior_scale": 4.0, "candidates": 1},
+}
 
 
 def load_karlo(path: Path, device: str = "auto") -> Unclip:
