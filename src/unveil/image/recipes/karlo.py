@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 USUAL: dict[str, object] = {  # as diffusers' pipeline
-    **{"n": 1, "solver": "ddpm", "steps": 25, "scale": 8.0},
-    **{"prior_scale": 4.0, "candidates": 1},
+    "n": 1,
+    "solver": "ddpm",
+    "steps": 25,
+    "scale": 8.0,
+    "prior_scale": 4.0,
+    "candidates": 1,
 }
 
 
