@@ -690,12 +690,7 @@ FLIPS = [
         "self.second_norm(torch.addcmul(shift, h, 1.0 + scale))",
         UNET,
     ),
-    (
-        "image/networks/unet2d.py",
-        "skip = kept.pop() if",
-        "skip = kept.pop(0) if",
-        UNET,
-    ),
+    ("image/networks/unet2d.py", "skip = kept.pop() if", "skip = kept.pop(0) if", UNET),
     ("image/networks/unet2d.py", "0.5**0.5 * kept.pop()", "0.5 * kept.pop()", UNET),
     ("image/networks/text_encoder.py", "words_std=1.0", "words_std=0.02", TEXT_ENCODER),
     ("image/cascade.py", "seed + LOW_NOISE", "LOW_NOISE", CASCADE),
