@@ -66,6 +66,25 @@ def test_noise_of_the_level_reaches_the_pictures_and_the_network(generator):
     assert network.seen is not None and network.seen.concat_level.tolist() == [200.0] * 2
 
 
+def test_noise_makes_drawn_and_true_pictures_more_alike():
+    """Pixels N(0, 1) and N(1, 1): the divergence a / 2 of their noised versions, KL of N(sqrt(a), 1) to N(0, 1),
+    falls with the level from 1/2 to 0, as the levels that `noised` gives say."""
+    model, size = upsampler(1000), (2000, 3, 4, 4)
+    divergences: list[float] = []
+    for level in (0, 100, 300, 600, 1000):
+        one, other = (
+            with_level(
+                torch.randn(size, generator=torch.Generator().manual_seed(k)) + k, level, model, seed=k
+            )[0]
+            for k in (0, 1)
+        )
+        assert float(one.var()) == pytest.approx(1.0, rel=0.03)
+        divergences.append(float((other.mean() - one.mean()) ** 2) / 2.0)
+        a = float((1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)[:level]).prod())
+        assert divergences[-1] == pytest.approx(a / 2.0, abs=0.02)
+    assert divergences == sorted(divergences, reverse=True)
+
+
 def test_stages_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="enlarges images of 3 x 4 x 4, and these have 3 x 8 x 8"):
         check_stage(upsampler(), (3, 8, 8))
