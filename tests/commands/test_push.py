@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -134,6 +136,28 @@ def test_packaged_models_with_their_tokenizer_or_value(hub, name):
     theirs, ours = unveil.load(f"me/{name}", "cpu"), unveil.load(name, "cpu")
     theirs, ours = (getattr(it, "model", it).state_dict() for it in (theirs, ours))
     assert all(torch.equal(theirs[key], value) for key, value in ours.items())
+
+
+@pytest.mark.parametrize("kind", ["lora", "inversion"])
+def test_what_was_learned_for_a_packaged_model_finds_it_again(hub, tmp_path, kind):
+    """LoRA and learned words are pushed alone, and applied to the packaged model where they are loaded."""
+    (tmp_path / "rings").mkdir()
+    for k, name in enumerate("ab"):
+        picture = np.full((64, 64, 3), 200 + 20 * k, np.uint8)
+        iio.imwrite(tmp_path / "rings" / f"{name}.png", picture)
+        (tmp_path / "rings" / f"{name}.txt").write_text("a wall")
+    flags = ["--base", "emoji-text", "--data", str(tmp_path / "rings"), "--out", str(tmp_path / "run")]
+    flags += ["--steps", "2", "--batch-size", "1", "--device", "cpu", "--no-samples", "--bfloat16", "False"]
+    flags += {"lora": ["--captions", "txt"], "inversion": ["--token", "<wall>", "--init", "rocket"]}[kind]
+    assert main(["train", kind, *flags]) == 0
+    push(Push(tmp_path / "run", "me/walls"))
+    weights = hub.repositories["me/walls"].branches["main"]["weights.safetensors"]
+    assert len(weights) < 2**20  # not the whole model
+    theirs, ours = (unveil.load(it, "cpu") for it in ("me/walls", str(tmp_path / "run")))
+    state = theirs.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in ours.state_dict().items())
+    theirs, ours = (model.condition(None, 1, prompts=["a <wall>"]).tokens for model in (theirs, ours))
+    assert torch.equal(theirs, ours)
 
 
 def test_private_repositories_and_branches(hub, run, monkeypatch):
