@@ -160,11 +160,12 @@ def shapes(rows: Rows) -> list[str]:
     """Table (c), shapes: models, then scales of guidance."""
     lines: list[str] = []
     for title, cells in (("one object", CELLS), ("two objects", TWO)):
-        body = [["*true pictures*", "-", *(share(rows, "shapes-real", name, ("",)) for name in cells)]]
+        body = [["*true pictures*", "-", "-", *(share(rows, "shapes-real", name, ("",)) for name in cells)]]
         for row, said in TRAINED.items():
             scale = cell(rows, f"shapes-choice-{row.removeprefix('shapes-')}", "chosen_scale", 0)
-            body.append([said, scale, *(share(rows, row, name) for name in cells)])
-        lines += table([title, "scale", *cells.values()], body)
+            spent = number(rows, row, "training_core_minutes", ".0f")
+            body.append([said, spent, scale, *(share(rows, row, name) for name in cells)])
+        lines += table([title, "training, minutes", "scale", *cells.values()], body)
     body = [
         [
             scale,
