@@ -28,6 +28,16 @@ FRAMES, REST = 40, 12  # of the denoising, and of the finished result
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 INK = (31, 36, 48)
 START = 100_005  # of PushT
+SENTENCES = (
+    "a red circle left of a blue square",
+    "a yellow cross above a purple triangle",
+    "a green triangle right of a black circle",
+    "a blue cross below a red square",
+    "a purple square above a green circle",
+    "a black triangle left of a yellow square",
+    "a large red triangle in the centre",
+    "a small blue circle at the top right",
+)
 STEPS = 60  # of DDIM
 LENGTH = 80  # tokens
 
@@ -66,15 +76,16 @@ def push() -> list[Image.Image]:
 
 
 def draw() -> list[Image.Image]:
-    """Eight classes of Fashion-MNIST above eight emoji: the states x_t of DDIM under guidance."""
+    """Eight classes of Fashion-MNIST above pictures of eight sentences: the states x_t of DDIM under guidance."""
     pages = []
-    for name, labels, seed in (
-        ("fashion-mnist", (1, 3, 5, 7, 8, 9, 0, 4), 0),
-        ("emoji", (6, 7, 6, 6, 7, 6, 6, 5), 20),
+    for name, labels, prompts, seed in (
+        ("fashion-mnist", torch.tensor((1, 3, 5, 7, 8, 9, 0, 4)), None, 0),
+        ("shapes", None, SENTENCES, 20),
     ):
         model = unveil.load(name).eval()
         schedule, times = model.denoiser.schedule, uniform(STEPS)
-        cond, null = (Branch(model.condition(told, 8)) for told in (torch.tensor(labels), None))
+        cond = Branch(model.condition(labels, 8, prompts=prompts))
+        null = Branch(model.condition(None, 8))
         denoise = clipped(cfg(model.denoiser, cond, null, 2.5), -1.0, 1.0)
         shape = (model.shape.channels, model.shape.size, model.shape.size)
         x = torch.stack([torch.randn(shape, generator=g) for g in generators(seed, 8)])

@@ -52,6 +52,8 @@ def drawn_by(data: str, styles: tuple[str, ...]) -> str:
     """The authors of the images of a data set, and their licence, for the data sets of the zoo."""
     if data == "fashion-mnist":
         return "photographs of Zalando SE, MIT licence"
+    if data == "shapes.npz":
+        return "drawn by `unveil data shapes`"
     if data not in EMOJI64:
         return "its licence is its own"
     return f"drawings of {', '.join(sorted({EMOJI[style] for style in styles or EMOJI}))}"
