@@ -63,6 +63,7 @@ docs: .venv/docs
 	.venv/bin/python docs/image_tables.py
 	.venv/bin/python docs/text_tables.py
 	.venv/bin/python docs/latent_tables.py
+	.venv/bin/python docs/text_to_image_tables.py
 	.venv/bin/python docs/robustness_table.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 

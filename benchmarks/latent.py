@@ -35,104 +35,26 @@ captions and other noise than any that is reported. Intervals are Wilson's for f
 Student's t over parts (kernel) for distances.
 """
 
-import argparse
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import torch
-
-from latent import autoencoders, data, diffusion, emoji, lora, shapes, trainings
-from latent.rows import Bench, NotRunError, stored, with_seed, without_seed, write_row
-from unveil.errors import UnveilError
+from latent import autoencoders, data, diffusion, emoji, lora, program, shapes, trainings
+from latent.program import Program, Rows
+from latent.rows import Bench, without_seed
 
 TABLES = (diffusion, autoencoders, shapes, emoji, lora)
 TRAININGS = (*trainings.NAMES, *lora.NAMES)
-MISSING = (NotRunError, UnveilError, OSError, ImportError)
 
 
-def rows(bench: Bench, seeds: tuple[int, ...] = (0, 1)) -> dict[str, Callable[[], dict[str, Any]]]:
+def rows(bench: Bench, seeds: tuple[int, ...] = (0, 1)) -> Rows:
     """All rows by name."""
     return {name: row for table in TABLES for name, row in table.rows(bench, seeds).items()}
 
 
-def train(names: list[str], bench: Bench) -> None:
-    """Train what is missing, one after the other."""
-    for name in names:
-        work = lora.train_one if without_seed(name) in lora.NAMES else trainings.train_one
-        try:
-            print(work(name, bench), flush=True)
-        except MISSING as reason:
-            print(f"{name}: not run ({reason})", flush=True)
+def train_one(name: str, bench: Bench) -> str:
+    """Train, or go on; returns a line that says what was done."""
+    return (lora if without_seed(name) in lora.NAMES else trainings).train_one(name, bench)
 
 
-def make(names: list[str], bench: Bench, made: dict[str, Callable[[], dict[str, Any]]]) -> None:
-    """Make the rows that are not there."""
-    for name in names:
-        if name in stored()["metrics"]:
-            continue
-        began = time.perf_counter()
-        try:
-            metrics = made[name]()
-        except MISSING as reason:
-            print(f"{name}: not run ({reason})", flush=True)
-            continue
-        write_row(name, metrics, time.perf_counter() - began, bench)
-        shown = {key: round(value, 3) for key, value in metrics.items() if isinstance(value, float)}
-        print(f"{name}: {shown}", flush=True)
-
-
-def pointed(words: list[str]) -> dict[str, Path]:
-    """NAME=PATH, of trainings that were made elsewhere.
-
-    Raises:
-        ValueError: no such training, or no "=".
-    """
-    found: dict[str, Path] = {}
-    for word in words:
-        name, equals, path = word.partition("=")
-        if not equals or without_seed(name) not in TRAININGS:
-            raise ValueError(f"--run {word}: give NAME=PATH, with one of {', '.join(TRAININGS)}")
-        found[name] = Path(path)
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="store_true", help="only make the files of runs/latent-data")
-    parser.add_argument(
-        "--train", nargs="*", metavar="NAME", choices=TRAININGS, help="only train these, or all"
-    )
-    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these rows")
-    parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1], help="seeds of trainings and their rows"
-    )
-    parser.add_argument("--run", nargs="+", default=[], metavar="NAME=PATH", help="trainings made elsewhere")
-    parser.add_argument("--minutes", type=float, default=0.0, help="of trainings that are limited by minutes")
-    parser.add_argument("--threads", type=int, default=1)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    try:
-        bench = Bench(pointed(arguments.run), arguments.threads, arguments.minutes)
-        made = rows(bench, tuple(arguments.seeds))
-        unknown = [name for name in arguments.rows if name not in made]
-        if unknown:
-            raise ValueError(f"--rows {unknown[0]}: no such row; there are {', '.join(made)}")
-    except ValueError as error:
-        parser.error(str(error))
-    if arguments.data:
-        made_files = (data.shapes_file, data.emoji_train, data.emoji_judged, data.new_style)
-        print("\n".join(str(make_file()) for make_file in made_files))
-    elif arguments.train is not None:
-        names = arguments.train or list(TRAININGS)
-        each = [with_seed(n, seed) for seed in arguments.seeds for n in names]
-        train([n for n in each if n in TRAININGS or without_seed(n) not in trainings.JUDGES], bench)
-    else:
-        make(arguments.rows or list(made), bench, made)
-
+FILES = (data.shapes_file, data.emoji_train, data.emoji_judged, data.new_style)
+PROGRAM = Program("latent", __doc__ or "", TRAININGS, train_one, rows, FILES, trainings.JUDGES)
 
 if __name__ == "__main__":
-    main()
+    program.run(PROGRAM)

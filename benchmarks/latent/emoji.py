@@ -109,7 +109,7 @@ def reported(name: str, bench: Bench, scale: float = 0.0, kinds: Sequence[str] =
         scale: 0: the one that was chosen.
     """
     chosen = not scale
-    scale = scale or float(row_of(f"emoji-choice-{name.removeprefix('emoji-')}")["chosen_scale"])
+    scale = scale or float(row_of(f"emoji-choice-{name.removeprefix('emoji-')}", bench)["chosen_scale"])
     model, by, found = model_of(name, bench), judges(bench), dict[str, Any]()
     spent, count = 0.0, 0
     for kind in kinds:

@@ -82,7 +82,9 @@ def drawings(style: str = NEW_STYLE) -> list[Drawing]:
 def scored(model: ImageModel, bench: Bench, seed: int, name: str) -> dict[str, Any]:
     """Style and concept of prompts with the new style, and of prompts with old ones."""
     by, found = judges(bench), dict[str, Any]()
-    scale = float(row_of(with_seed(f"emoji-choice-{BASE.removeprefix('emoji-')}", seed))["chosen_scale"])
+    scale = float(
+        row_of(with_seed(f"emoji-choice-{BASE.removeprefix('emoji-')}", seed), bench)["chosen_scale"]
+    )
     for prefix, style in (("new", NEW_STYLE), ("old", "")):
         asked = drawings(style)
         pixels = pictures(model, asked, scale, REPORTED_ON)

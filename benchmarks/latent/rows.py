@@ -1,4 +1,4 @@
-"""What all tables share: run folders, rows of `results/latent.json`, numbers with their intervals."""
+"""What all tables share: run folders, rows of `results/<benchmark>.json`, numbers with their intervals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,11 @@ from unveil.runs.checkpoints import find_checkpoint
 from unveil.runs.machine import commit, machine
 from unveil.runs.statistics import mean_ci95, wilson_ci95
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "latent.json"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 RUNS = Path("runs")
 SCALES = ("1", "2", "3", "4", "6", "8")
 CHOSEN_ON, REPORTED_ON = 1_000_000, 2_000_000
 """Seeds of noise and prompts from here on: of those that a scale is chosen on, and of reported numbers."""
-COMMAND = "python benchmarks/latent.py"
 
 
 class NotRunError(Exception):
@@ -30,21 +29,49 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """Where runs lie, and how long trainings take.
+    """Which benchmark, where its runs and results lie, and how long trainings and rows take.
 
     Args:
         pointed: folders of trainings that were made elsewhere, by name of the training.
         threads: CPU threads.
         minutes: minutes of one core for each training that is limited by time; 0: those of its table.
+        name: of the benchmark, which its run folders and its file of results begin with.
+        count: largest number of pictures of a kind, for a quick look; 0: those of the tables.
+        results: folder for the results; None: that of the repository.
     """
 
     pointed: Mapping[str, Path] = field(default_factory=dict[str, Path])
     threads: int = 1
     minutes: float = 0.0
+    name: str = "latent"
+    count: int = 0
+    results: Path | None = None
+
+    @property
+    def command(self) -> str:
+        """The command of the benchmark, without flags."""
+        return f"python benchmarks/{self.name.replace('-', '_')}.py"
+
+    @property
+    def file(self) -> Path:
+        """The file of results."""
+        return (self.results or RESULTS) / f"{self.name}.json"
 
     def folder(self, name: str) -> Path:
         """The run folder of a training."""
-        return self.pointed.get(name, RUNS / f"latent-{name}")
+        return self.pointed.get(name, RUNS / f"{self.name}-{name}")
+
+    def plan(self, name: str) -> Path:
+        """The plan of a training that is limited by minutes, beside its run folder."""
+        return RUNS / f"{self.name}-{name}.plan.json"
+
+    def few(self, usual: int) -> int:
+        """A number of pictures, at most `count`."""
+        return min(usual, self.count) if self.count else usual
+
+    def training_command(self, name: str) -> str:
+        """The command that makes a training."""
+        return f"{self.command} --train {without_seed(name)} --seeds {seed_of(name)}"
 
     def finished(self, name: str) -> Path:
         """The last checkpoint of a training.
@@ -56,11 +83,11 @@ class Bench:
         try:
             newest = find_checkpoint(str(run))
         except UnveilError as error:
-            raise NotRunError(f"{run} has no checkpoint: {training_command(name)}") from error
+            raise NotRunError(f"{run} has no checkpoint: {self.training_command(name)}") from error
         if name not in self.pointed:
             steps = json.loads((run / "config.json").read_text())["steps"]
             if newest.name != f"checkpoint-{steps}":
-                raise NotRunError(f"{run} is not finished, at {newest.name}: {training_command(name)}")
+                raise NotRunError(f"{run} is not finished, at {newest.name}: {self.training_command(name)}")
         return newest
 
 
@@ -80,11 +107,6 @@ def without_seed(name: str) -> str:
     return name.removesuffix(f"-s{seed_of(name)}")
 
 
-def training_command(name: str) -> str:
-    """The command that makes a training."""
-    return f"{COMMAND} --train {without_seed(name)} --seeds {seed_of(name)}"
-
-
 def core_minutes(checkpoint: Path) -> float | None:
     """Minutes of one core that the steps of a training took, by its own records; None without records."""
     log = next(
@@ -101,15 +123,10 @@ def core_minutes(checkpoint: Path) -> float | None:
     return spent
 
 
-def plan_file(name: str) -> Path:
-    """The plan of a training that is limited by minutes, beside its run folder."""
-    return RUNS / f"latent-{name}.plan.json"
-
-
 def trained_with(bench: Bench, name: str) -> dict[str, Any]:
     """What a row says of a training: its folder, its steps, and its minutes, with those of encoding the images."""
     checkpoint, spent = bench.finished(name), core_minutes(bench.finished(name))
-    plan = plan_file(name)
+    plan = bench.plan(name)
     if spent is not None and name not in bench.pointed and plan.is_file():
         spent += json.loads(plan.read_text())["preparation_seconds"] / 60.0
     return {"run": str(bench.folder(name)), "checkpoint": checkpoint.name, "training_core_minutes": spent}
@@ -135,45 +152,54 @@ def distances(real: np.ndarray, made: np.ndarray, parts: int = 8, resamples: int
     That of the Frechet distance is 1.96 standard deviations of a bootstrap, that of the kernel distance
     Student's t over `parts` parts.
     """
-    thirds = [kernel_distance(real, part) for part in np.array_split(made, min(parts, len(made) // 2))]
     return {
         "frechet_distance": frechet_distance(real, made),
         "frechet_distance_ci95": frechet_ci95(real, made, resamples),
-        "kernel_distance": kernel_distance(real, made),
-        "kernel_distance_ci95": mean_ci95(np.array(thirds))[1],
+        **kernel(real, made, parts),
         "n": len(made),
         "n_real": len(real),
     }
 
 
-def stored() -> dict[str, Any]:
+def kernel(real: np.ndarray, made: np.ndarray, parts: int = 8) -> dict[str, float]:
+    """Kernel distance of features (N, D) to those of real images, with the 95 % interval of `distances`."""
+    each = [kernel_distance(real, part) for part in np.array_split(made, min(parts, len(made) // 2))]
+    return {
+        "kernel_distance": kernel_distance(real, made),
+        "kernel_distance_ci95": mean_ci95(np.array(each))[1],
+    }
+
+
+def stored(bench: Bench) -> dict[str, Any]:
     """The results so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"recipe": "latent", "metrics": {}}
+    file = bench.file
+    return json.loads(file.read_text()) if file.is_file() else {"recipe": bench.name, "metrics": {}}
 
 
-def row_of(name: str) -> dict[str, Any]:
+def row_of(name: str, bench: Bench) -> dict[str, Any]:
     """A row that is there.
 
     Raises:
         NotRunError: it is not.
     """
-    found = stored()["metrics"].get(name)
+    found = stored(bench)["metrics"].get(name)
     if found is None:
-        raise NotRunError(f"the row {name} is needed first: {COMMAND} --rows {name}")
+        raise NotRunError(f"the row {name} is needed first: {bench.command} --rows {name}")
     return found
 
 
 def write_row(name: str, metrics: Mapping[str, Any], seconds: float, bench: Bench) -> None:
     """Add a row to the results, with what it depends on; other processes may add rows meanwhile."""
     pointed = "".join(f" --run {key}={path}" for key, path in sorted(bench.pointed.items()))
-    command = f"{COMMAND} --rows {name} --threads {bench.threads}{pointed}"
-    result = stored()
+    few = f" --count {bench.count}" if bench.count else ""
+    command = f"{bench.command} --rows {name} --threads {bench.threads}{few}{pointed}"
+    result = stored(bench)
     result["metrics"][name] = (
         {"seed": seed_of(name), "commit": commit(), "command": command, "seconds": seconds}
         | dict(metrics)
         | machine()
     )
-    result |= {"protocol": "see benchmarks/latent.py", "seeds": [0, 1]}
-    RESULTS.parent.mkdir(exist_ok=True)
-    with replacing(RESULTS) as partial:
+    result |= {"protocol": f"see {bench.command.split()[1]}", "seeds": [0, 1]}
+    bench.file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(bench.file) as partial:
         partial.write_text(json.dumps(result, indent=1) + "\n")

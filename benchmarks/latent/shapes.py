@@ -73,18 +73,63 @@ def best(found: dict[str, float]) -> str:
     return max(found, key=lambda scale: (found[scale], -float(scale)))
 
 
-def choice(name: str, bench: Bench) -> dict[str, Any]:
-    """Choose a scale: by captions of seen pairs alone, with other captions and noise than those reported."""
-    model, found = load_image(bench.finished(name), "cpu"), dict[str, float]()
-    for scale in SCALES:
-        right: list[bool] = []
-        for kind in KINDS:
-            if not kind.held:
-                scenes = scenes_of(kind, CHOICE_COUNT, CHOSEN_ON)
-                right += [it.all for it in scores(pictures(model, scenes, float(scale), CHOSEN_ON), scenes)]
-        found[scale] = float(np.mean(right))
+class Judged(NamedTuple):
+    """Pictures of captions of all kinds.
+
+    Args:
+        cells: the fraction with each attribute, by kind, with intervals.
+        pixels: the pictures of each kind, (N, 3, S, S) uint8.
+        per_second: pictures per second of one core.
+    """
+
+    cells: dict[str, float]
+    pixels: dict[str, np.ndarray]
+    per_second: float
+
+
+def judged(make: Callable[[list[Scene]], np.ndarray], count: int, kinds: Sequence[Kind] = KINDS) -> Judged:
+    """Score the pictures that `make` makes of the scenes of each kind."""
+    found, pixels, spent = dict[str, float](), dict[str, np.ndarray](), 0.0
+    for kind in kinds:
+        scenes = scenes_of(kind, count, REPORTED_ON)
+        began = process_time()
+        pixels[kind.name] = make(scenes)
+        spent += process_time() - began
+        found |= cells(kind.name, scores(pixels[kind.name], scenes))
+    return Judged(found, pixels, sum(map(len, pixels.values())) / spent)
+
+
+def right_share(make: Callable[[list[Scene]], np.ndarray], count: int) -> float:
+    """The share of pictures in which everything is right, of captions of seen pairs that are not reported."""
+    right: list[bool] = []
+    for kind in KINDS:
+        if not kind.held:
+            scenes = scenes_of(kind, count, CHOSEN_ON)
+            right += [it.all for it in scores(make(scenes), scenes)]
+    return float(np.mean(right))
+
+
+def chosen(
+    make: Callable[[list[Scene], float], np.ndarray], count: int, scales: Sequence[str] = SCALES
+) -> dict[str, Any]:
+    """Choose a scale: by captions of seen pairs alone, with other captions and noise than those reported.
+
+    Args:
+        make: pictures of scenes at a scale, with noise of the seed `CHOSEN_ON`.
+    """
+    found = {scale: right_share(partial(make, scale=float(scale)), count) for scale in scales}
     said = {f"all_at_{scale}": share for scale, share in found.items()}
-    return said | {"chosen_scale": float(best(found)), "n": 2 * CHOICE_COUNT, "steps": STEPS}
+    return said | {"chosen_scale": float(best(found)), "n": 2 * count}
+
+
+def choice(name: str, bench: Bench) -> dict[str, Any]:
+    """The scale of a model, see `chosen`."""
+    model = load_image(bench.finished(name), "cpu")
+
+    def make(scenes: list[Scene], scale: float) -> np.ndarray:
+        return pictures(model, scenes, scale, CHOSEN_ON)
+
+    return chosen(make, bench.few(CHOICE_COUNT)) | {"steps": STEPS}
 
 
 def reported(name: str, bench: Bench, scale: float = 0.0) -> dict[str, Any]:
@@ -93,17 +138,12 @@ def reported(name: str, bench: Bench, scale: float = 0.0) -> dict[str, Any]:
     Args:
         scale: 0: the one that was chosen.
     """
-    scale = scale or float(row_of(f"shapes-choice-{name.removeprefix('shapes-')}")["chosen_scale"])
-    model, found = load_image(bench.finished(name), "cpu"), dict[str, Any]()
-    spent, count = process_time(), 0
-    for kind in KINDS:
-        scenes = scenes_of(kind, COUNT, REPORTED_ON)
-        made = pictures(model, scenes, scale, REPORTED_ON)
-        found |= cells(kind.name, scores(made, scenes))
-        count += len(made)
-    found |= {"images_per_core_second": count / (process_time() - spent)}
-    found |= {"parameters": sum(weight.numel() for weight in model.parameters())}
-    return found | {"scale": scale, "steps": STEPS} | trained_with(bench, name)
+    scale = scale or float(row_of(f"shapes-choice-{name.removeprefix('shapes-')}", bench)["chosen_scale"])
+    model = load_image(bench.finished(name), "cpu")
+    found = judged(lambda scenes: pictures(model, scenes, scale, REPORTED_ON), bench.few(COUNT))
+    said = {"images_per_core_second": found.per_second, "scale": scale, "steps": STEPS}
+    said |= {"parameters": sum(weight.numel() for weight in model.parameters())}
+    return found.cells | said | trained_with(bench, name)
 
 
 def true_pictures() -> dict[str, Any]:

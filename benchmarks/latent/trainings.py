@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from latent.data import emoji_file, emoji_judged, emoji_train, shapes_file
 from latent.judges import TrainPairsJudge, train_pairs_judge
-from latent.rows import RUNS, Bench, NotRunError, core_minutes, plan_file, seed_of, with_seed, without_seed
+from latent.rows import RUNS, Bench, NotRunError, core_minutes, seed_of, with_seed, without_seed
 from unveil.image.recipes.autoencoder.config import TrainAutoencoder
 from unveil.image.recipes.autoencoder.train import train_autoencoder
 from unveil.image.recipes.classifier.config import TrainClassifier
@@ -49,11 +49,13 @@ class Recipe(NamedTuple):
         train: a recipe's public function.
         config: its settings, but for the number of steps of one that is limited by minutes.
         minutes: of one core; None: as many steps as the settings say.
+        preparing: what is computed before the first step, such as codes of images, is part of the minutes.
     """
 
     train: Callable[..., Path]
     config: Any
     minutes: float | None = None
+    preparing: bool = True
 
 
 def names(seeds: tuple[int, ...] = (0, 1)) -> list[str]:
@@ -127,8 +129,15 @@ def _diffusion(kind: str, seed: int, run: Mapping[str, Any], bench: Bench) -> Re
 
 
 def train_one(name: str, bench: Bench) -> str:
+    """Train, or go on; as `trained`."""
+    return trained(name, bench, recipe_of)
+
+
+def trained(name: str, bench: Bench, recipe_of: Callable[[str, Bench], Recipe]) -> str:
     """Train, or go on; returns a line that says what was done.
 
+    Args:
+        recipe_of: the training of a name.
     Raises:
         NotRunError: something is missing, or its minutes do not suffice for a step.
     """
@@ -136,7 +145,7 @@ def train_one(name: str, bench: Bench) -> str:
         return f"{name}: {bench.pointed[name]} is used"
     recipe = recipe_of(name, bench)
     run = bench.folder(name)
-    steps = recipe.config.run.steps if recipe.minutes is None else planned_steps(name, recipe)
+    steps = recipe.config.run.steps if recipe.minutes is None else planned_steps(name, recipe, bench)
     newest = latest_checkpoint(run, warn=False) if run.is_dir() else None
     if newest is None or newest.name != f"checkpoint-{steps}":
         config = changed(recipe.config, steps=steps, resume=newest is not None)
@@ -145,19 +154,20 @@ def train_one(name: str, bench: Bench) -> str:
     return f"{name}: {steps:,} steps, {spent or 0.0:.1f} minutes of one core"
 
 
-def planned_steps(name: str, recipe: Recipe) -> int:
+def planned_steps(name: str, recipe: Recipe, bench: Bench) -> int:
     """How many steps fit into the minutes, by the processor's clock, which other programs do not change.
 
-    Encoding the images counts. The plan is kept beside the run, so that a training that is continued has the
+    Encoding the images counts, unless `preparing` is false. The plan is kept beside the run, so that a training that is continued has the
     same learning rates.
 
     Raises:
         NotRunError: the minutes do not suffice.
     """
     assert recipe.minutes is not None
-    file = plan_file(name)
+    file = bench.plan(name)
     if not file.is_file():
         preparation, per_step = timed(recipe)
+        preparation *= recipe.preparing
         steps = int((60.0 * recipe.minutes - preparation) / per_step)
         if steps < 1:
             raise NotRunError(
@@ -173,13 +183,13 @@ def planned_steps(name: str, recipe: Recipe) -> int:
 
 
 def timed(recipe: Recipe) -> tuple[float, float]:
-    """Seconds of one core before the first step, if latents are encoded, and for a step."""
+    """Seconds of one core before the first step, if images are encoded or embedded, and for a step."""
     RUNS.mkdir(exist_ok=True)
     began = process_time()
     last = [began]
 
     def progress(what: str, *_: object) -> None:
-        if what.startswith("encoding"):
+        if what.startswith(("encoding", "embedding")):
             last[0] = process_time()
 
     with TemporaryDirectory(dir=RUNS) as folder:

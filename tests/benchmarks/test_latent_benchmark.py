@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from latent import data, emoji, lora, rows, shapes, trainings
+from latent import data, emoji, lora, program, rows, shapes, trainings
 from latent.rows import Bench, NotRunError
 from unveil.commands.parsing import configured
 from unveil.image.data.caption_sampler import Drawing
@@ -26,7 +26,7 @@ BENCHMARK = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(rows, "RESULTS", tmp_path / "results" / "latent.json")
+    monkeypatch.setattr(rows, "RESULTS", tmp_path / "results")
 
 
 def drawings() -> ImageSet:
@@ -152,8 +152,8 @@ def test_as_many_steps_as_fit_into_the_minutes_and_the_plan_is_kept(monkeypatch)
         return train(config, progress)
 
     recipe = trainings.Recipe(encoding, changed(TrainImage(), seed=3), minutes=2.0)
-    assert trainings.planned_steps("taef2", recipe) == (120 - 30) / 0.25
-    assert trainings.planned_steps("taef2", recipe) == 360 and len(timed) == 1, (
+    assert trainings.planned_steps("taef2", recipe, Bench()) == (120 - 30) / 0.25
+    assert trainings.planned_steps("taef2", recipe, Bench()) == 360 and len(timed) == 1, (
         "the second time from the plan"
     )
     checkpoint(Bench().folder("taef2"), 360, of=360, seconds=0.25)
@@ -163,7 +163,7 @@ def test_as_many_steps_as_fit_into_the_minutes_and_the_plan_is_kept(monkeypatch)
     assert not list(Path("runs").glob("tmp*"))
     clock = iter([0.0, 300.0])
     with pytest.raises(NotRunError, match=r"2\.0 minutes do not suffice: 5\.0 pass"):
-        trainings.planned_steps("own", recipe)
+        trainings.planned_steps("own", recipe, Bench())
 
 
 def test_a_finished_training_is_not_trained_again_and_an_interrupted_one_goes_on(monkeypatch):
@@ -307,20 +307,22 @@ def test_rows_are_made_once_and_those_that_cannot_be_made_say_why(capsys):
     made = {"diffusion-pixel-s1": missing, "shapes-real": row}
     bench = Bench({"pixel": Path("there")}, threads=2)
     for _ in range(2):
-        BENCHMARK["make"](list(made), bench, made)
+        program.make(list(made), bench, made)
     assert (
         calls == ["row"] and capsys.readouterr().out.count("not run (nothing is there: --train pixel)") == 2
     )
-    found = rows.stored()["metrics"]["shapes-real"]
+    found = rows.stored(bench)["metrics"]["shapes-real"]
     assert found["command"] == "python benchmarks/latent.py --rows shapes-real --threads 2 --run pixel=there"
     assert {"commit", "device", "threads", "seconds", "versions", "seed"} <= set(found) and found["n"] == 3
 
 
 def test_trainings_made_elsewhere_are_named():
-    assert BENCHMARK["pointed"](["emoji-words-s1=a/b=c"]) == {"emoji-words-s1": Path("a/b=c")}
+    assert program.pointed(["emoji-words-s1=a/b=c"], BENCHMARK["TRAININGS"]) == {
+        "emoji-words-s1": Path("a/b=c")
+    }
     for wrong in ("emoji-words", "nothing=runs/x"):
         with pytest.raises(ValueError, match="give NAME=PATH"):
-            BENCHMARK["pointed"]([wrong])
+            program.pointed([wrong], BENCHMARK["TRAININGS"])
 
 
 def test_every_row_without_its_training_says_so(files, monkeypatch):
@@ -330,7 +332,7 @@ def test_every_row_without_its_training_says_so(files, monkeypatch):
     data.emoji.cache_clear()
     for name, row in BENCHMARK["rows"](Bench(), (0,)).items():
         if name != "shapes-real":
-            with pytest.raises(BENCHMARK["MISSING"]):
+            with pytest.raises(program.MISSING):
                 row()
 
 
@@ -371,5 +373,5 @@ def test_old_styles_are_dealt_out_in_turn(monkeypatch):
 def test_the_program_refuses_unknown_rows(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["latent.py", "--rows", "shapes-real", "nothing"])
     with pytest.raises(SystemExit):
-        BENCHMARK["main"]()
+        program.run(BENCHMARK["PROGRAM"])
     assert "--rows nothing: no such row; there are diffusion-real-train" in capsys.readouterr().err

@@ -11,13 +11,16 @@ from PIL import Image
 from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
+from unveil.errors import UnveilError
 from unveil.image.data.caption_sampler import caption_of
 from unveil.image.data.emoji import split_emoji
 from unveil.image.data.reading import Reading
+from unveil.image.data.shapes import caption_of_scene, drawn, held_out
 from unveil.image.data.source import read_images
 from unveil.image.evaluation.pages import captioned, grid, titled
 from unveil.image.recipes.card import drawn_by
 from unveil.image.recipes.contact_sheet.config import SEEN, UNSEEN
+from unveil.image.recipes.contact_sheet.sentences import sentences, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +178,44 @@ def test_captions_stand_below_their_pictures_in_lines():
         rows = dark[y + 73 : y + tall, x : x + 80].any(1)
         lines = int((np.diff(np.concatenate([[0], rows.astype(int)])) == 1).sum())
         assert (lines >= 2, lines == 0) == (k == 1, k == 2)
+
+
+def test_sentences_of_shapes_are_half_seen_half_held_out():
+    scenes = sentences()
+    parts = [[held_out(one.colour, one.shape) for one in scene.objects] for scene in scenes]
+    assert parts == [[False, False]] * 6 + [[True, True]] * 6 and len({*map(caption_of_scene, scenes)}) == 12
+
+
+def test_true_pictures_of_the_sentences_are_right_and_swapped_ones_wrong():
+    scenes = sentences()
+    pixels = np.stack([drawn(scene, 32) for scene in scenes])
+    right, said = verdicts(pixels, scenes)
+    assert (
+        all(right) and said.startswith("12 of 12 are right: 6 of 6 of pairs") and "6 of 6 of others" in said
+    )
+    pixels[[0, 7]] = pixels[[7, 0]]
+    right, said = verdicts(pixels, scenes)
+    assert [k for k, good in enumerate(right) if not good] == [0, 7] and "10 of 12" in said
+    with pytest.raises(UnveilError, match="these pictures are grey"):
+        verdicts(pixels[:, :1], scenes)
+
+
+def test_the_contact_sheet_of_shapes_is_judged(zoo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", "shapes", "--n", "40", "--size", "24", "--objects", "2", "--out", "shapes.npz"]) == 0
+    small = [*SMALL, *WORDS[2:], "--captions", "auto", "--attention", "6"]
+    flags = ["--data", "shapes.npz", *small, "--steps", "2", "--batch-size", "4", "--out", "run"]
+    assert main(["train", "image", "--preset", "tiny", *flags]) == 0
+    one = ["demo", "text-to-image", "--model", "shapes", "--device", "cpu", "--steps", "2"]
+    capsys.readouterr()
+    assert main([*one, "--checkpoint", "run"]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 12 are right: 0 of 6" in said and "12 prompts" in said  # after two steps
+    monkeypatch.setattr("unveil.runs.checkpoints.ZOO", zoo)
+    for wrong, why in (
+        ([], "no model of shapes is packaged; give --checkpoint"),
+        (["--checkpoint", "run", "--prompts", "a"], "leave --prompts out"),
+    ):
+        assert main([*one, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert why in error and error.count("\n") == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from unveil.checks import Bounds, check_fields
 from unveil.runs.verb import Verb
 
 EMOJI_TEXT = "emoji-text"  # name of the packaged model
+PACKAGED = {"emoji": EMOJI_TEXT, "shapes": "shapes-text"}
 
 SEEN = (  # of the packaged model's training data
     "noto emoji of pizza",
@@ -36,11 +37,14 @@ class DemoTextToImage:
     Example: unveil demo text-to-image --out demo
     """
 
-    checkpoint: str = EMOJI_TEXT
+    model: Literal["emoji", "shapes"] = "emoji"
+    """emoji: drawings; shapes: two objects of `unveil data shapes`, where the program reads colours, shapes
+    and places off the pictures and says how many are right"""
+    checkpoint: str | None = None
     """run folder, checkpoint folder, or name of a packaged model (see `unveil weights`) that was trained with
-    captions"""
+    captions; default: the packaged one of `model`"""
     prompts: tuple[str, ...] = ()
-    """what to draw, one text per picture; default: twelve that suit the packaged model"""
+    """what to draw, one text per picture, with `model=emoji`; default: twelve that suit the packaged model"""
     scale: Annotated[float, Bounds(0, below=True)] = 3.0
     """scale of classifier-free guidance; 1 disables it"""
     steps: Annotated[int, Bounds(1)] = 25
@@ -56,11 +60,15 @@ class DemoTextToImage:
         check_fields(self)
         if any(not prompt.strip() for prompt in self.prompts):
             raise ValueError("`prompts` must not be empty texts")
+        if self.prompts and self.model == "shapes":
+            raise ValueError(
+                "`model=shapes` has sentences of its own, which it can judge; leave `prompts` out"
+            )
 
 
 DEMO = Verb(
     {"default": DemoTextToImage()},
     "image.recipes.contact_sheet.demo:run_contact_sheet",
     "pictures of twelve prompts, half of them unseen combinations",
-    "checkpoint prompts scale out seed",
+    "model checkpoint prompts scale out seed",
 )
