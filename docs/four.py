@@ -80,7 +80,7 @@ def draw() -> list[Image.Image]:
     pages = []
     for name, labels, prompts, seed in (
         ("fashion-mnist", torch.tensor((1, 3, 5, 7, 8, 9, 0, 4)), None, 0),
-        ("shapes", None, SENTENCES, 20),
+        ("shapes-text", None, SENTENCES, 20),
     ):
         model = unveil.load(name).eval()
         schedule, times = model.denoiser.schedule, uniform(STEPS)

@@ -28,18 +28,12 @@ def run_contact_sheet(config: DemoTextToImage, progress: Callable[..., None]) ->
     from unveil.image.recipes.load import load_image, open_image
     from unveil.image.recipes.reproduce import check_folder
     from unveil.image.settings import ImageSettings
-    from unveil.runs.checkpoints import zoo_names
     from unveil.runs.device import enough_memory
     from unveil.runs.machine import command_name
 
     check_folder(config.out, (NAME,))
     began, program = perf_counter(), command_name()
     place, shapes = config.checkpoint or PACKAGED[config.model], config.model == "shapes"
-    if shapes and config.checkpoint is None and place not in zoo_names():
-        raise UnveilError(
-            "no model of shapes is packaged; give `checkpoint`, a run of: unveil train image --data "
-            "shapes.npz --captions auto"
-        )
     opened = open_image(place)
     if not opened.config.get("captions"):
         raise UnveilError(
