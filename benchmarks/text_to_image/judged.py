@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from latent.diffusion import describe
-from latent.rows import Bench, core_minutes, kernel, with_seed
+from latent.rows import Bench, kernel, trained_with, with_seed
 from latent.shapes import COUNT, KINDS, STEPS, Kind, judged
 from text_to_image.data import real_features
 from unveil.image.data.shapes import Scene, caption_of_scene
@@ -58,12 +58,13 @@ def distance(pixels: np.ndarray) -> dict[str, float]:
 
 
 def spent(bench: Bench, seed: int, *names: str) -> dict[str, Any]:
-    """What a row says of its trainings: minutes of the first, and of all."""
-    minutes = [core_minutes(bench.finished(with_seed(name, seed))) for name in names]
+    """What a row says of its trainings: minutes of the first, and of all, with those of encoding the images."""
+    said = [trained_with(bench, with_seed(name, seed)) for name in names]
+    minutes = [it["training_core_minutes"] for it in said]
     known = [it for it in minutes if it is not None]
-    whole = sum(known) if len(known) == len(minutes) else None
     return {
-        "runs": [str(bench.folder(with_seed(name, seed))) for name in names],
+        "runs": [it["run"] for it in said],
+        "checkpoints": [it["checkpoint"] for it in said],
         "training_core_minutes": minutes[0],
-        "all_core_minutes": whole,
+        "all_core_minutes": sum(known) if len(known) == len(minutes) else None,
     }

@@ -173,6 +173,10 @@ def test_minutes_of_all_parts_are_added():
     checkpoint(bench.folder("clip-s1"), 60, seconds=1.0)
     said = judged.spent(bench, 1, "decoder", "clip")
     assert (said["training_core_minutes"], said["all_core_minutes"]) == (2.0, 3.0)
+    bench.plan("decoder-s1").write_text(json.dumps({"preparation_seconds": 30.0}))
+    said = judged.spent(bench, 1, "decoder", "clip")
+    assert said["training_core_minutes"] == 2.5, "embedding the images counts"
+    assert said["checkpoints"] == ["checkpoint-120", "checkpoint-60"]
 
 
 def test_every_row_without_its_training_says_so(monkeypatch):
