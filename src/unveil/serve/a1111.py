@@ -160,7 +160,7 @@ def _given(studio: Studio, asked: Txt2Img, more: Img2Img, model: Described) -> I
     uploads = [picture(decoded(text), megapixels) for text in more.init_images]
     mask = picture(decoded(more.mask), megapixels) if more.mask else None
     sides = (asked.width or model.width, asked.height or model.height)
-    check_sides(studio.settings.limits, len(uploads), *sides)
+    check_sides(studio.settings.limits, float(len(uploads)), *sides)
     return input_of(more, uploads, mask, sides, model.channels)
 
 

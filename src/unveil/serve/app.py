@@ -118,7 +118,7 @@ def _errors(app: FastAPI) -> None:
         return answer(request, 500, f"internal error, {type(error).__name__}")
 
     app.add_exception_handler(Refused, refused)
-    for kind in (UnveilError, ValueError, TypeError):
+    for kind in (UnveilError, ValueError):
         app.add_exception_handler(kind, wrong)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)

@@ -200,7 +200,7 @@ class Jobs:
             job.state = "done"
         except Cancelled:
             job.state = "cancelled"
-        except (UnveilError, ValueError, TypeError) as error:
+        except (UnveilError, ValueError) as error:
             job.error, job.state = one_line(str(error)), "failed"
         except Exception as error:
             memory = isinstance(error, MemoryError) or "memory" in str(error).lower()
