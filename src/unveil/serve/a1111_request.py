@@ -13,7 +13,7 @@ from unveil.image.high_resolution import UPSCALERS
 from unveil.image.recipes.config import SampleImage
 from unveil.image.sampler_names import solver_and_grid
 from unveil.image.settings import NOISY
-from unveil.serve.images import settled
+from unveil.serve.images import condition_of, settled
 from unveil.serve.models import Described, Models
 from unveil.serve.refusal import Refused
 
@@ -189,7 +189,7 @@ def config_of(
         "task": task,
         "strength": min(1.0, _strength(asked)) if task == "img2img" else None,
     }
-    values |= _condition(asked, model)
+    values |= condition_of(model, asked.prompt, asked.negative_prompt, asked.cfg_scale)
     width, height = asked.width or model.width, asked.height or model.height
     if (width, height) != (model.width, model.height):
         values["size"] = (width, height)
@@ -208,20 +208,6 @@ def _sampler(asked: Txt2Img) -> tuple[str, str]:
 
 def _strength(asked: Txt2Img) -> float:
     return 0.75 if asked.denoising_strength is None else asked.denoising_strength
-
-
-def _condition(asked: Txt2Img, model: Described) -> dict[str, object]:
-    """Prompt, or for models of classes their names, and guidance; without a condition there is none."""
-    if model.prompts:
-        values: dict[str, object] = {"prompt": (asked.prompt,), "scale": asked.cfg_scale}
-        return values | ({"negative": asked.negative_prompt} if asked.negative_prompt else {})
-    if not model.classes:
-        if asked.prompt or asked.negative_prompt:
-            raise Refused(400, "`prompt`: this model reads no prompts; leave it out")
-        return {"scale": 1.0}
-    values = {"scale": asked.cfg_scale if asked.prompt else 1.0}
-    values["label"] = (asked.prompt,) if asked.prompt else (-1,)
-    return values | ({"negative": asked.negative_prompt} if asked.negative_prompt else {})
 
 
 def _second_pass(asked: Txt2Img, width: int, height: int) -> dict[str, object]:

@@ -92,7 +92,7 @@ def shown_job(job: Job) -> dict[str, object]:
         "step": job.step,
         "steps": job.steps,
         "progress": job.progress,
-        "text": job.text,
+        "texts": list(job.texts),
         "images": images,
         "infotexts": job.result.infotexts if isinstance(job.result, Made) else [],
         "error": job.error,

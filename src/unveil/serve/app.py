@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp
 
 from unveil.errors import UnveilError, one_line
 from unveil.runs.machine import own_version
-from unveil.serve import a1111, api
+from unveil.serve import a1111, api, openai_images, openai_texts
 from unveil.serve.config import Serve
 from unveil.serve.guard import guarded
 from unveil.serve.refusal import Refused, body_of
@@ -52,7 +51,8 @@ def app_of(studio: Studio) -> ASGIApp:
     )
     _errors(app)
     app.include_router(api.routes(studio))
-    app.include_router(a1111.routes(studio))
+    for part in (a1111, openai_images, openai_texts):
+        app.include_router(part.routes(studio))
     page = page_files()
     for path, (body, kind) in page.items():
         _add_file(app, path, body, kind)
@@ -112,7 +112,7 @@ def _errors(app: FastAPI) -> None:
             f"`{'.'.join(str(place) for place in one['loc'][1:]) or 'body'}`: {one['msg']}"
             for one in error.errors()
         ]
-        return answer(request, 422, "; ".join(parts[:5]))
+        return answer(request, 400 if request.url.path.startswith("/v1/") else 422, "; ".join(parts[:5]))
 
     async def internal(request: Request, error: Exception) -> Response:
         return answer(request, 500, f"internal error, {type(error).__name__}")
@@ -123,11 +123,3 @@ def _errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, internal)
-
-
-def openapi(app_settings: Serve) -> str:
-    """The OpenAPI document of a server, as JSON."""
-    from fastapi.openapi.utils import get_openapi
-
-    router = api.routes(studio_of(app_settings))
-    return json.dumps(get_openapi(title="unveil", version=own_version(), routes=router.routes))

@@ -94,6 +94,22 @@ def settled(model: Described, models: Models, values: dict[str, object]) -> Samp
     return changed(usual, **{"n": 1} | given)
 
 
+def condition_of(model: Described, prompt: str, negative: str, scale: float | None) -> dict[str, object]:
+    """The settings for a prompt: of models of classes the name of one; without a condition, no guidance.
+
+    Raises:
+        Refused: a prompt for a model that has neither.
+    """
+    values: dict[str, object] = {"negative": negative} if negative else {}
+    if model.prompts:
+        return values | {"prompt": (prompt,), "scale": scale}
+    if model.classes:
+        return values | {"label": (prompt,) if prompt else (-1,), "scale": scale if prompt else 1.0}
+    if prompt or negative:
+        raise Refused(400, "`prompt`: this model reads no prompts; leave it out")
+    return {"scale": 1.0}
+
+
 def check_limits(config: SampleImage, model: Described, limits: Limits) -> None:
     """Refuse a job that is too large.
 

@@ -41,7 +41,7 @@ class Job:
         self.state: State = "queued"
         self.step, self.steps = 0, 0
         self.preview: bytes | None = None
-        self.text = ""  # written so far, of a job of text
+        self.texts: tuple[str, ...] = ()  # what will not change any more, of a job of text
         self.result: object = None
         self.error, self.internal = "", False
         self.began, self.deadline = 0.0, 0.0
@@ -73,12 +73,14 @@ class Job:
         if self.clock() > self.deadline:
             raise ValueError("the job took longer than this server allows (`seconds`); ask for less")
 
-    def report(self, step: int, steps: int, preview: bytes | None = None, text: str | None = None) -> None:
+    def report(
+        self, step: int, steps: int, preview: bytes | None = None, texts: tuple[str, ...] | None = None
+    ) -> None:
         """Record progress and tell the listeners; raises as `check`."""
         self.check()
         self.step, self.steps = step, steps
         self.preview = preview or self.preview
-        self.text = self.text if text is None else text
+        self.texts = self.texts if texts is None else texts
         self.tell()
 
     def listen(self, listener: Callable[[], object]) -> None:
