@@ -45,4 +45,3 @@ def port(client, studio):
     yield listening.getsockname()[1]
     server.should_exit = True
     thread.join(timeout=20)
-

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-webuiapi = pytest.importorskip("webuiapi")
-
 import unveil
 from unveil.image.generation import Given, generate
 from unveil.image.infotext import parse_infotext
 from unveil.image.sampler_names import SAMPLERS
 from unveil.image.settings import ImageSettings
+
+webuiapi = pytest.importorskip("webuiapi")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,16 @@ def array(image):
 
 
 def test_txt2img_equals_the_library(api, emoji_text):
-    done = api.txt2img(prompt="a cat", negative_prompt="blue", seed=5, width=64, height=64, batch_size=2, cfg_scale=2.0, steps=4)
+    done = api.txt2img(
+        prompt="a cat",
+        negative_prompt="blue",
+        seed=5,
+        width=64,
+        height=64,
+        batch_size=2,
+        cfg_scale=2.0,
+        steps=4,
+    )
     settings = ImageSettings(solver="euler_ancestral", eta=1.0, steps=4, scale=2.0, negative="blue")
     want = generate(emoji_text, None, 2, settings, 5, given=Given(prompts=["a cat"] * 2))
     got = np.stack([array(image).transpose(2, 0, 1) for image in done.images])
@@ -57,10 +66,21 @@ def test_batches_and_iterations_are_seeds_in_turn(api):
 
 
 def test_a_second_pass_and_a_subseed(api):
-    done = api.txt2img(prompt="a cat", seed=5, width=64, height=64, enable_hr=True, hr_scale=2, denoising_strength=0.7, hr_second_pass_steps=2)
+    done = api.txt2img(
+        prompt="a cat",
+        seed=5,
+        width=64,
+        height=64,
+        enable_hr=True,
+        hr_scale=2,
+        denoising_strength=0.7,
+        hr_second_pass_steps=2,
+    )
     assert done.image.size == (128, 128)
     assert parse_infotext(done.info["infotexts"][0]).settings["Hires upscaler"] == "Latent"
-    near = api.txt2img(prompt="a cat", seed=5, width=64, height=64, subseed=8, subseed_strength=0.2, batch_size=2)
+    near = api.txt2img(
+        prompt="a cat", seed=5, width=64, height=64, subseed=8, subseed_strength=0.2, batch_size=2
+    )
     assert near.info["all_seeds"] == [5, 5]
     assert near.info["all_subseeds"] == [8, 9]
 
@@ -105,7 +125,10 @@ def test_models_and_options(api):
     api.util_set_model("emoji-text")
     assert api.get_options()["sd_model_checkpoint"].startswith("emoji-text [")
     override = {"sd_model_checkpoint": "fashion-mnist"}
-    assert api.txt2img(prompt="bag", width=28, height=28, override_settings=override).info["sd_model_name"] == "fashion-mnist"
+    assert (
+        api.txt2img(prompt="bag", width=28, height=28, override_settings=override).info["sd_model_name"]
+        == "fashion-mnist"
+    )
     assert api.txt2img(prompt="a cat", width=64, height=64).info["sd_model_name"] == "emoji-text"
 
 
@@ -138,7 +161,9 @@ def test_png_info_and_extras(api):
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", done.info["infotexts"][0])
     done.image.save(file, "png", pnginfo=info)
-    answer = api.session.post(f"{api.baseurl}/png-info", json={"image": base64.b64encode(file.getvalue()).decode()}).json()
+    answer = api.session.post(
+        f"{api.baseurl}/png-info", json={"image": base64.b64encode(file.getvalue()).decode()}
+    ).json()
     assert answer["info"] == done.info["infotexts"][0]
     assert answer["parameters"]["Prompt"] == "a cat: one, two"
     assert answer["parameters"]["Seed"] == "5"
@@ -185,7 +210,9 @@ def test_the_old_names_of_samplers_still_work(client):
     """ "DPM++ 2M Karras" is a sampler and a schedule type since A1111 1.9."""
     asked = {"prompt": "a cat", "seed": 1, "steps": 3}
     old = client.post("/sdapi/v1/txt2img", json=asked | {"sampler_name": "DPM++ 2M Karras"}).json()
-    new = client.post("/sdapi/v1/txt2img", json=asked | {"sampler_name": "DPM++ 2M", "scheduler": "karras"}).json()
+    new = client.post(
+        "/sdapi/v1/txt2img", json=asked | {"sampler_name": "DPM++ 2M", "scheduler": "karras"}
+    ).json()
     assert old["images"] == new["images"]
     plain = client.post("/sdapi/v1/txt2img", json=asked | {"sampler_name": "DPM++ 2M"}).json()
     assert old["images"] != plain["images"]

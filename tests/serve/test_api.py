@@ -9,8 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-pytest.importorskip("fastapi")
-
 import unveil
 from unveil.image.generation import Given, generate
 from unveil.image.settings import ImageSettings
@@ -42,7 +40,9 @@ def clothes():
 
 
 def test_prompts_give_the_pictures_of_the_library(client, emoji_text):
-    files, events = made(client, checkpoint="emoji-text", prompt=["a cat", "a red heart"], n=3, steps=4, seed=7, scale=2.0)
+    files, events = made(
+        client, checkpoint="emoji-text", prompt=["a cat", "a red heart"], n=3, steps=4, seed=7, scale=2.0
+    )
     prompts = ["a cat", "a red heart", "a cat"]
     want = generate(emoji_text, None, 3, ImageSettings(steps=4, scale=2.0), 7, given=Given(prompts=prompts))
     assert np.array_equal(np.stack([pixels(file) for file in files]), want.pixels.numpy())
@@ -52,14 +52,30 @@ def test_prompts_give_the_pictures_of_the_library(client, emoji_text):
 
 
 def test_classes_by_name_give_the_pictures_of_the_library(client, clothes):
-    files, _ = made(client, checkpoint="fashion-mnist", **{"class": ["bag", 0]}, n=2, steps=3, seed=1, solver="euler_ancestral")
+    files, _ = made(
+        client,
+        checkpoint="fashion-mnist",
+        **{"class": ["bag", 0]},
+        n=2,
+        steps=3,
+        seed=1,
+        solver="euler_ancestral",
+    )
     settings = ImageSettings(steps=3, solver="euler_ancestral")
     want = generate(clothes, torch.tensor([8, 0]), 2, settings, 1)
     assert np.array_equal(np.stack([pixels(file) for file in files]), want.pixels.numpy())
 
 
 def test_a_png_gives_its_fields_back_and_they_the_same_files(client):
-    asked = {"checkpoint": "fashion-mnist", "label": ["coat"], "n": 2, "steps": 3, "seed": 11, "scale": 1.5, "solver": "heun"}
+    asked = {
+        "checkpoint": "fashion-mnist",
+        "label": ["coat"],
+        "n": 2,
+        "steps": 3,
+        "seed": 11,
+        "scale": 1.5,
+        "solver": "heun",
+    }
     files, _ = made(client, **asked)
     answer = client.post("/api/png-info", json={"image": base64.b64encode(files[1]).decode()}).json()
     assert answer["note"] == ""
@@ -72,7 +88,16 @@ def test_img2img_and_inpainting_equal_the_library(client, clothes):
     files, _ = made(client, checkpoint="fashion-mnist", label=["bag"], n=1, steps=3, seed=3)
     upload = base64.b64encode(files[0]).decode()
     begin = torch.from_numpy(pixels(files[0]))[None]
-    changed, _ = made(client, checkpoint="fashion-mnist", label=["coat"], steps=4, seed=5, task="img2img", strength=0.5, **{"from": [upload]})
+    changed, _ = made(
+        client,
+        checkpoint="fashion-mnist",
+        label=["coat"],
+        steps=4,
+        seed=5,
+        task="img2img",
+        strength=0.5,
+        **{"from": [upload]},
+    )
     settings = ImageSettings(steps=4, strength=0.5)
     want = generate(clothes, torch.tensor([4]), 1, settings, 5, given=Given(begin=clothes.clean(begin)))
     assert np.array_equal(pixels(changed[0]), want.pixels[0].numpy())
@@ -81,7 +106,11 @@ def test_img2img_and_inpainting_equal_the_library(client, clothes):
     bright[:14] = 255
     mask = io.BytesIO()
     Image.fromarray(bright).save(mask, "png")
-    asked = {"task": "inpaint", "from": ["data:image/png;base64," + upload], "mask": base64.b64encode(mask.getvalue()).decode()}
+    asked = {
+        "task": "inpaint",
+        "from": ["data:image/png;base64," + upload],
+        "mask": base64.b64encode(mask.getvalue()).decode(),
+    }
     filled, _ = made(client, checkpoint="fashion-mnist", label=["coat"], steps=4, seed=5, **asked)
     known = torch.from_numpy(bright < 128)[None, None]
     given = Given(known=known, value=clothes.clean(begin))
@@ -153,4 +182,14 @@ def test_models_say_what_they_can_and_not_where_they_lie(client):
 def test_the_document_has_a_schema_for_each_job(client):
     document = client.get("/api/openapi.json").json()
     fields = document["components"]["schemas"]["ImageJob"]["properties"]
-    assert {"class", "prompt", "negative", "seed", "steps", "solver", "scale", "from", "hires"} <= fields.keys()
+    assert {
+        "class",
+        "prompt",
+        "negative",
+        "seed",
+        "steps",
+        "solver",
+        "scale",
+        "from",
+        "hires",
+    } <= fields.keys()

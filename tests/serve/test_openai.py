@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-openai = pytest.importorskip("openai")
-
 import unveil
 from unveil.image.generation import Given, generate
 from unveil.image.settings import ImageSettings
@@ -19,6 +17,8 @@ from unveil.text.data.chat import Turn
 from unveil.text.data.tokens import ByteTokens
 from unveil.text.generation import continue_text
 from unveil.text.recipes.config import ANSWERED, SAMPLED
+
+openai = pytest.importorskip("openai")
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,30 @@ def test_models(api):
 
 
 def test_generations_equal_the_library(api):
-    done = api.images.generate(model="emoji-text", prompt="a cat", n=2, size="64x64", extra_body={"seed": 5, "steps": 3, "scale": 2.0})
-    want = generate(unveil.load("emoji-text", "cpu"), None, 2, ImageSettings(steps=3, scale=2.0), 5, given=Given(prompts=["a cat"] * 2))
+    done = api.images.generate(
+        model="emoji-text",
+        prompt="a cat",
+        n=2,
+        size="64x64",
+        extra_body={"seed": 5, "steps": 3, "scale": 2.0},
+    )
+    want = generate(
+        unveil.load("emoji-text", "cpu"),
+        None,
+        2,
+        ImageSettings(steps=3, scale=2.0),
+        5,
+        given=Given(prompts=["a cat"] * 2),
+    )
     got = np.stack([np.asarray(opened(it.b64_json)).transpose(2, 0, 1) for it in done.data])
     assert np.array_equal(got, want.pixels.numpy())
 
 
 def test_a_stream_has_partial_images_and_ends_with_the_same_image(api):
     more = {"seed": 5, "steps": 8, "scale": 2.0}
-    stream = api.images.generate(model="emoji-text", prompt="a cat", stream=True, partial_images=1, extra_body=more)
+    stream = api.images.generate(
+        model="emoji-text", prompt="a cat", stream=True, partial_images=1, extra_body=more
+    )
     events = list(stream)
     assert events[-1].type == "image_generation.completed"
     assert {it.type for it in events[:-1]} <= {"image_generation.partial_image"}
@@ -69,14 +84,29 @@ def test_a_stream_has_partial_images_and_ends_with_the_same_image(api):
 
 
 def test_edits_change_what_is_transparent_in_the_mask(api):
-    image = opened(api.images.generate(model="emoji-text", prompt="a red heart", extra_body={"seed": 5, "steps": 3}).data[0].b64_json)
+    image = opened(
+        api.images.generate(model="emoji-text", prompt="a red heart", extra_body={"seed": 5, "steps": 3})
+        .data[0]
+        .b64_json
+    )
     mask = Image.new("RGBA", (64, 64), (0, 0, 0, 255))
     ImageDraw.Draw(mask).rectangle((0, 0, 31, 63), fill=(0, 0, 0, 0))
-    done = api.images.edit(model="emoji-text", image=png(image), mask=png(mask), prompt="a cat", extra_body={"seed": 1, "steps": 3})
+    done = api.images.edit(
+        model="emoji-text",
+        image=png(image),
+        mask=png(mask),
+        prompt="a cat",
+        extra_body={"seed": 1, "steps": 3},
+    )
     moved = np.abs(np.asarray(opened(done.data[0].b64_json)).astype(int) - np.asarray(image)).max(2)
     assert moved[:, 32:].max() == 0
     assert moved[:, :32].mean() > 5
-    listed = api.images.edit(model="emoji-text", image=[png(image)], prompt="a cat", extra_body={"seed": 1, "steps": 3, "strength": 0.5})
+    listed = api.images.edit(
+        model="emoji-text",
+        image=[png(image)],
+        prompt="a cat",
+        extra_body={"seed": 1, "steps": 3, "strength": 0.5},
+    )
     assert opened(listed.data[0].b64_json).size == (64, 64)
     with pytest.raises(openai.BadRequestError, match="transparent"):
         api.images.edit(model="emoji-text", image=png(image), mask=png(image), prompt="a cat")
@@ -85,17 +115,30 @@ def test_edits_change_what_is_transparent_in_the_mask(api):
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # by OpenAI, for its own models
 def test_variations(api):
     image = Image.new("RGB", (80, 64), "red")
-    done = api.images.create_variation(model="emoji-text", image=png(image), n=2, extra_body={"seed": 1, "steps": 3})
+    done = api.images.create_variation(
+        model="emoji-text", image=png(image), n=2, extra_body={"seed": 1, "steps": 3}
+    )
     assert [opened(it.b64_json).size for it in done.data] == [(64, 64)] * 2
 
 
 def test_completions_equal_the_library(api, shakespeare):
-    want = continue_text(shakespeare, ["ROMEO:"] * 2, SAMPLED.__class__(16, order="first-hitting", temperature=1.0), generators(3, 2))
+    want = continue_text(
+        shakespeare,
+        ["ROMEO:"] * 2,
+        SAMPLED.__class__(16, order="first-hitting", temperature=1.0),
+        generators(3, 2),
+    )
     done = api.completions.create(model="text-shakespeare", prompt="ROMEO:", max_tokens=16, n=2, seed=3)
     assert [it.text for it in done.choices] == want
     assert done.usage.total_tokens == done.usage.prompt_tokens + done.usage.completion_tokens
     stream = api.completions.create(
-        model="text-shakespeare", prompt="ROMEO:", max_tokens=16, n=2, seed=3, stream=True, stream_options={"include_usage": True}
+        model="text-shakespeare",
+        prompt="ROMEO:",
+        max_tokens=16,
+        n=2,
+        seed=3,
+        stream=True,
+        stream_options={"include_usage": True},
     )
     texts, usage, reasons = ["", ""], None, {}
     for chunk in stream:
@@ -111,11 +154,19 @@ def test_completions_equal_the_library(api, shakespeare):
 def test_chats_equal_the_library(api, shakespeare):
     settings = ANSWERED.__class__(16, steps=0, block=32)
     want = answer(shakespeare, [[Turn("user", "Speak, sir.")]], settings, generators(3, 1))
-    messages = [{"role": "user", "content": [{"type": "text", "text": "Speak, "}, {"type": "text", "text": "sir."}]}]
-    done = api.chat.completions.create(model="text-shakespeare", messages=messages, max_completion_tokens=16, seed=3)
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": "Speak, "}, {"type": "text", "text": "sir."}]}
+    ]
+    done = api.chat.completions.create(
+        model="text-shakespeare", messages=messages, max_completion_tokens=16, seed=3
+    )
     assert done.choices[0].message.content.strip() == want.texts[0]
     assert done.choices[0].finish_reason == ("stop" if want.ended[0] else "length")
-    parts = list(api.chat.completions.create(model="text-shakespeare", messages=messages, max_completion_tokens=16, seed=3, stream=True))
+    parts = list(
+        api.chat.completions.create(
+            model="text-shakespeare", messages=messages, max_completion_tokens=16, seed=3, stream=True
+        )
+    )
     assert parts[0].choices[0].delta.role == "assistant"
     assert "".join(it.choices[0].delta.content or "" for it in parts) == done.choices[0].message.content
     assert parts[-1].choices[0].finish_reason == done.choices[0].finish_reason
@@ -127,7 +178,10 @@ def test_a_stop_word_ends_a_text_and_is_not_sent(api):
     word = whole[len(whole) // 2 :][:3]
     done = api.completions.create(**asked, stop=word).choices[0]
     assert (done.text, done.finish_reason) == (whole[: whole.index(word)], "stop")
-    assert "".join(it.choices[0].text for it in api.completions.create(**asked, stop=[word], stream=True)) == done.text
+    assert (
+        "".join(it.choices[0].text for it in api.completions.create(**asked, stop=[word], stream=True))
+        == done.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +200,10 @@ def test_what_is_not_done_is_refused(api, more, words):
         api.completions.create(model="text-shakespeare", prompt="x", **more)
 
 
-@pytest.mark.parametrize("more", [{"response_format": "url"}, {"quality": "hd"}, {"output_format": "webp"}, {"n": 11}, {"size": "big"}])
+@pytest.mark.parametrize(
+    "more",
+    [{"response_format": "url"}, {"quality": "hd"}, {"output_format": "webp"}, {"n": 11}, {"size": "big"}],
+)
 def test_images_that_are_not_made_are_refused(api, more):
     with pytest.raises(openai.BadRequestError, match=f"`{next(iter(more))}`"):
         api.images.generate(model="emoji-text", prompt="x", **more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -25,32 +26,32 @@ def serve(config: Serve, say: Callable[[str], object]) -> None:
     """
     if not (config.local or config.token):
         config = replace(config, token=token_urlsafe(24))
-    listening = listen(config)
-    import uvicorn
+    with contextlib.closing(listen(config)) as listening:
+        import uvicorn
 
-    from unveil.serve.app import create_app
+        from unveil.serve.app import create_app
 
-    app = create_app(config)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=GRACE,
-            ws="none",
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(config),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=GRACE,
+                ws="none",
+            )
         )
-    )
-    address = address_of(config, listening.getsockname()[1])
-    say(f"unveil: {address} (Ctrl+C stops it)")
-    if config.open:
-        import webbrowser
+        address = address_of(config, listening.getsockname()[1])
+        say(f"unveil: {address} (Ctrl+C stops it)")
+        if config.open:
+            import webbrowser
 
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    server.run(sockets=[listening])
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):  # which the server raises again when it has stopped
+            server.run(sockets=[listening])
 
 
 def listen(config: Serve) -> socket.socket:
