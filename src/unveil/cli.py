@@ -28,6 +28,7 @@ Use a trained model
   sample   generate plans, actions, images, text  unveil sample maze --start 1,1 --goal 7,9
   chat     chat with a text model                 unveil chat --checkpoint runs/chat
   eval     evaluate a model beside references     unveil eval maze --checkpoint maze-large
+  serve    images in the browser, and HTTP APIs   unveil serve --open
 
 Train your own
   data     generate or prepare data               unveil data text --data book.txt
@@ -50,9 +51,13 @@ EXTRAS = {
     "pyarrow": "pusht",
     "PIL": "image",
     "huggingface_hub": "hub",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 """Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
+SERVE_FLAGS = ("checkpoint", "port", "host", "token", "open")  # that --help shows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -234,6 +239,14 @@ def _weights(rest: list[str]) -> int:
     return 0
 
 
+def _serve(rest: list[str]) -> int:
+    from unveil.serve.config import Serve
+
+    config = parse(Serve, rest, "serve", Serve(), SERVE_FLAGS)
+    wired("serve.run:serve")(config, partial(print, flush=True))
+    return 0
+
+
 def _doctor(rest: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
         print(
@@ -271,6 +284,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "results": _results,
     "weights": _weights,
     "doctor": _doctor,
+    "serve": _serve,
 }
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,16 @@ def write_png(
     Args:
         own_folder: in the folder of a run, a file of this name is replaced even if unveil did not make it.
     """
+    with (replacing if own_folder else output)(path) as partial:
+        _image(frame).save(partial, format="png", pnginfo=_chunks(parameters or {}))
+
+
+def _chunks(parameters: dict[str, str]) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", MADE)
-    for name, value in (parameters or {}).items():
+    for name, value in parameters.items():
         info.add_text(name, value)
-    with (replacing if own_folder else output)(path) as partial:
-        _image(frame).save(partial, format="png", pnginfo=info)
+    return info
 
 
 CHUNK, INFOTEXT = "unveil", "parameters"  # names of the PNG text chunks
@@ -106,8 +111,18 @@ def write_picture(
     Args:
         infotext: the settings as other programs of images read them.
     """
-    texts = {CHUNK: parameters, INFOTEXT: infotext}
-    write_png(path, frame, {name: text for name, text in texts.items() if text})
+    write_png(path, frame, _texts(parameters, infotext))
+
+
+def png_bytes(frame: UInt8[np.ndarray, "Y X C"], parameters: str = "", infotext: str = "") -> bytes:
+    """The bytes of the file that `write_picture` writes."""
+    file = BytesIO()
+    _image(frame).save(file, format="png", pnginfo=_chunks(_texts(parameters, infotext)))
+    return file.getvalue()
+
+
+def _texts(parameters: str, infotext: str) -> dict[str, str]:
+    return {name: text for name, text in {CHUNK: parameters, INFOTEXT: infotext}.items() if text}
 
 
 def read_parameters(path: Path) -> str:

@@ -39,6 +39,8 @@ def infotexts(
         "Model": config.checkpoint,
         "Version": "unveil",
     }
+    if config.task == "img2img":
+        said["Denoising strength"] = settings.strength
     high = config.high
     if high.hires > 1.0:
         said |= {"Denoising strength": high.hires_strength, "Hires upscale": f"{high.hires:g}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.given_pictures import Prepared, Sides
-    from unveil.image.recipes.watching import Watched
     from unveil.image.settings import ImageSettings
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """What is told of each batch, and of the belief about x_0 at each network call; such as `Watched`."""
+
+    def begin(self, rows: slice) -> object:
+        """The next beliefs are about these images."""
+        ...
+
+    def __call__(self, belief: Tensor, t: Tensor) -> object: ...
 
 
 def made_by(
@@ -21,7 +31,7 @@ def made_by(
     labels: Tensor | None,
     settings: ImageSettings,
     ready: Prepared,
-    watched: Watched | None,
+    watched: Watch | None,
 ) -> tuple[Generated, Sides]:
     """Sample the images of a config; returns them and the height and width of the first pass, in pixels."""
     from unveil.image.generation import generate

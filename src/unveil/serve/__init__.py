@@ -1,0 +1,1 @@
+"""`unveil serve`: the web page, and the HTTP APIs that other programs speak."""

@@ -1,0 +1,261 @@
+"""The models that a server offers: described from their config.json, loaded when needed, unloaded by age."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from unveil.errors import UnveilError
+from unveil.files.json_objects import JsonObject
+from unveil.serve.refusal import Refused
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from unveil.image.model import ImageModel
+    from unveil.image.recipes.load import Opened
+    from unveil.text.model import TextModel
+
+Kind = Literal["image", "text"]
+TUNED = ("lora", "inversion")  # recipes whose config.json names their base
+TAEF2_FACTOR = 8  # pixels per code
+Network = TypeVar("Network", bound="Module")
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model in words, without loading it.
+
+    Args:
+        id: its name in requests.
+        place: name or path, as at the start of the server.
+        classes: names of its classes.
+        prompts: it reads prompts.
+        masks: it sees what it fills in.
+        free_size: it makes other sizes than that of its training.
+        width, height: pixels of its training; 0: not known before it is loaded.
+    """
+
+    id: str
+    place: str
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    prompts: bool = False
+    latent: bool = False
+    masks: bool = False
+    free_size: bool = True
+    width: int = 0
+    height: int = 0
+    channels: int = 3
+
+
+def describe(place: str, name: str) -> Described | None:
+    """Describe a model by its config.json; None if it is of a kind that is not served.
+
+    Raises:
+        UnveilError: no such model.
+    """
+    from unveil.runs.checkpoints import local_name
+
+    path = Path(local_name(place))
+    if path.is_file() or (path / "unet").is_dir() or (path / "model_index.json").is_file():
+        return _published(path, place, name)
+    config = _config(place, path)
+    if config.get("recipe") in TUNED and (base := describe(str(config.get("base", "")), name)) is not None:
+        return Described(**vars(base) | {"place": place})
+    if config.get("recipe") == "text":
+        return Described(name, place, "text")
+    if config.get("recipe") != "image" or config.get("upsample", 1) != 1 or config.get("embedding"):
+        return None
+    beside = config.get("beside", "")
+    if (config.get("concat") or beside) and beside not in ("inpaint", "known"):
+        return None
+    side = int(config["size"]) * _factor(config)
+    return Described(
+        name,
+        place,
+        "image",
+        tuple(config["names"]),
+        bool(config.get("captions")),
+        "autoencoder" in config,
+        bool(beside),
+        config.get("trunk", "unet") != "dit",
+        side,
+        side,
+        3 if "autoencoder" in config else int(config["channels"]),
+    )
+
+
+def _config(place: str, path: Path) -> JsonObject:
+    """config.json of a packaged model, a run or a checkpoint; torch is not imported for it."""
+    from unveil.runs.checkpoints import ZOO, find_checkpoint, zoo_names
+
+    folder = ZOO / place if place in zoo_names() else path
+    files = [it for it in (folder / "config.json", folder.parent / "config.json") if it.is_file()]
+    if not files or not folder.is_dir():
+        find_checkpoint(place)  # which says what is missing
+        raise UnveilError(f"{place}: no config.json of unveil here")
+    try:
+        return json.loads(files[0].read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UnveilError(f"{files[0]}: not a config of unveil ({error})") from error
+
+
+def _factor(config: JsonObject) -> int:
+    """Pixels per code, along a side."""
+    coder = config.get("autoencoder")
+    if not coder:
+        return 1
+    if coder.get("kind") != "kl":
+        return TAEF2_FACTOR
+    return int(coder.get("stem", 1)) * 2 ** (len(coder["multiples"]) - 1)
+
+
+def _published(path: Path, place: str, name: str) -> Described:
+    """Files of Stable Diffusion; their maps are known when they are loaded."""
+    try:
+        side = 8 * int(json.loads((path / "unet" / "config.json").read_text())["sample_size"])
+    except (OSError, ValueError, LookupError, TypeError):
+        side = 512
+    return Described(name, place, "image", (), True, True, False, True, side, side)
+
+
+class Models:
+    """The models by id, with those that are loaded.
+
+    Args:
+        checkpoints: names and paths besides the packaged models.
+        memory: bytes of weights that may be loaded.
+    """
+
+    def __init__(self, checkpoints: Sequence[str], memory: int, device: str = "auto") -> None:
+        self.memory, self.device = memory, device
+        self.described: dict[str, Described] = {}
+        self._loaded: OrderedDict[str, Module] = OrderedDict()
+        self._opened: dict[str, Opened] = {}
+        self._digests: dict[str, str] = {}
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        for place in checkpoints:
+            self._add(place, asked=True)
+        from unveil.runs.checkpoints import zoo_names
+
+        for place in zoo_names():
+            self._add(place, asked=False)
+
+    def _add(self, place: str, asked: bool) -> None:
+        if place in [one.place for one in self.described.values()]:
+            return
+        first = name = Path(place).stem if Path(place).is_file() else Path(place).resolve().name
+        count = 1
+        while name in self.described:
+            count += 1
+            name = f"{first}-{count}"
+        found = describe(place, name)
+        if found is not None:
+            self.described[name] = found
+        elif asked:
+            raise UnveilError(f"{place}: the server offers models of images and of text, and this is neither")
+
+    def of_kind(self, kind: Kind) -> list[Described]:
+        """The models of a kind, those of the command line first; of images those that read prompts first."""
+        return sorted((m for m in self.described.values() if m.kind == kind), key=self._order)
+
+    def _order(self, model: Described) -> tuple[bool, bool]:
+        return model.id == model.place, not model.prompts
+
+    def find(self, name: str, kind: Kind) -> Described:
+        """The model of an id; "": the first of its kind.
+
+        Raises:
+            Refused: there is none.
+        """
+        known = self.of_kind(kind)
+        if not name and known:
+            return known[0]
+        found = self.described.get(name)
+        if found is None or found.kind != kind:
+            ids = ", ".join(one.id for one in known)
+            raise Refused(404, f"there is no model of {kind} named {name[:80]!r}; there are {ids}")
+        return found
+
+    def opened(self, model: Described) -> Opened:
+        """The checkpoint of an image model, with its config."""
+        from unveil.image.recipes.load import open_image
+
+        with self._opening:
+            if model.id not in self._opened:
+                self._opened[model.id] = open_image(model.place)
+            return self._opened[model.id]
+
+    def digest(self, model: Described) -> str:
+        """SHA-256 of the weights."""
+        from unveil.image.recipes.reproduce import digests
+
+        if model.id not in self._digests:
+            self._digests[model.id] = digests(self.opened(model).folders, [])
+        return self._digests[model.id]
+
+    def known_digest(self, model: Described) -> str:
+        """The digest if it is known without reading the weights: of packaged and of loaded models; or ""."""
+        from unveil.image.recipes.reproduce import weights_digest
+        from unveil.runs.checkpoints import ZOO
+
+        packaged = ZOO / model.place
+        if model.id == model.place and model.id not in self._digests and packaged.is_dir():
+            self._digests[model.id] = weights_digest(packaged)
+        return self._digests.get(model.id, "")
+
+    def image(self, model: Described) -> ImageModel:
+        """The image model, loaded.
+
+        Raises:
+            UnveilError: damaged weights.
+        """
+        from unveil.image.model import ImageModel
+        from unveil.image.recipes.load import load_models
+
+        with self._lock:
+            if (it := self._loaded.get(model.id)) is None:
+                it = load_models(self.opened(model), None, self.device)[0]
+            self._use(model.id, it)
+            assert isinstance(it, ImageModel)
+            return it
+
+    def text(self, model: Described) -> TextModel:
+        """The text model, loaded."""
+        from unveil.text.model import TextModel
+        from unveil.text.recipes.load import load_text_model
+
+        with self._lock:
+            if (it := self._loaded.get(model.id)) is None:
+                it = load_text_model(model.place, self.device)
+            self._use(model.id, it)
+            assert isinstance(it, TextModel)
+            return it
+
+    @property
+    def loaded(self) -> list[str]:
+        """The ids of loaded models, the one that was used last at the end."""
+        return list(self._loaded)
+
+    def unload(self) -> None:
+        """Unload all models."""
+        with self._lock:
+            self._loaded.clear()
+
+    def _use(self, name: str, model: Module) -> None:
+        """Put a model at the end, and unload the first ones until the others fit into the memory."""
+        self._loaded[name] = model
+        self._loaded.move_to_end(name)
+        while len(self._loaded) > 1 and sum(map(size_of, self._loaded.values())) > self.memory:
+            self._loaded.popitem(last=False)
+
+
+def size_of(model: Module) -> int:
+    """Bytes of the weights of a model."""
+    return sum(it.numel() * it.element_size() for it in (*model.parameters(), *model.buffers()))

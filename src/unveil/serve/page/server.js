@@ -1,0 +1,60 @@
+// Requests to the server, with its token, which is behind # in the address that the server printed.
+
+import { t } from "./words.js";
+
+function token() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    sessionStorage.setItem("token", given);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem("token") ?? "";
+}
+
+export async function request(path, options = {}) {
+  const headers = { ...options.headers };
+  if (token()) headers.Authorization = `Bearer ${token()}`;
+  if (options.json !== undefined) headers["Content-Type"] = "application/json";
+  const body = options.json === undefined ? undefined : JSON.stringify(options.json);
+  const answer = await fetch(path, { method: options.method ?? "GET", headers, body });
+  if (answer.status === 401) {
+    const typed = prompt(t("token"));
+    if (typed) {
+      sessionStorage.setItem("token", typed);
+      return request(path, options);
+    }
+  }
+  if (!answer.ok) {
+    const said = await answer.json().catch(() => ({}));
+    throw new Error(said.detail ?? `${answer.status}`);
+  }
+  return answer;
+}
+
+export const json = async (path, options) => (await request(path, options)).json();
+export const blob = async (path) => (await request(path)).blob();
+
+// Call `each` with every change of a job; EventSource cannot send a token.
+export async function follow(id, each) {
+  const reader = (await request(`/api/jobs/${id}/events`)).body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const line = part.split("\n").find((it) => it.startsWith("data: "));
+      if (line) await each(JSON.parse(line.slice(6)));
+    }
+  }
+}
+
+export function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
