@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 
@@ -36,7 +36,7 @@ def app_of(studio: Studio) -> ASGIApp:
     """The application of a server whose parts exist."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         studio.jobs.start(lambda: warm(studio))
         yield
         studio.jobs.close()

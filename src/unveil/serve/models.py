@@ -6,7 +6,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -67,7 +67,7 @@ def describe(place: str, name: str) -> Described | None:
         return _published(path, place, name)
     config = _config(place, path)
     if config.get("recipe") in TUNED and (base := describe(str(config.get("base", "")), name)) is not None:
-        return Described(**vars(base) | {"place": place})
+        return replace(base, place=place)
     if config.get("recipe") == "text":
         return Described(name, place, "text")
     if config.get("recipe") != "image" or config.get("upsample", 1) != 1 or config.get("embedding"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from secrets import randbelow
 from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -129,7 +130,7 @@ async def _uploads(form: FormData, studio: Studio) -> tuple[list[Upload], Upload
 
 
 def _has_holes(upload: Upload) -> bool:
-    return upload.image.getchannel("A").getextrema()[0] < 128
+    return int(np.asarray(upload.image.getchannel("A")).min()) < 128
 
 
 def _input(

@@ -178,7 +178,12 @@ async def _answer(
 ) -> Response | dict[str, object]:
     work, model = await run_in_threadpool(work_of, asked, studio)
     job = studio.submit("text", partial(write_texts, work, model, studio.models))
-    head = {"id": f"{prefix}-{token_hex(12)}", "object": kind, "created": int(time.time()), "model": model.id}
+    head: dict[str, object] = {
+        "id": f"{prefix}-{token_hex(12)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model.id,
+    }
     if asked.stream:
         chat = kind == "chat.completion"
         head["object"] = "chat.completion.chunk" if chat else kind
@@ -213,7 +218,11 @@ async def _streamed(
     try:
         if delta is _delta:
             for k in range(count):
-                first = {"index": k, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+                first: dict[str, object] = {
+                    "index": k,
+                    "delta": {"role": "assistant", "content": ""},
+                    "finish_reason": None,
+                }
                 yield chunk([first])
         async for it in changes(job):
             for part in new(it.texts):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from unveil.serve.jobs import Job, Jobs
@@ -11,7 +11,7 @@ from unveil.serve.refusal import Refused
 
 
 @asynccontextmanager
-async def _listening(job: Job) -> AsyncIterator[asyncio.Event]:
+async def _listening(job: Job) -> AsyncGenerator[asyncio.Event]:
     """An event that is set at each change of a job."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
