@@ -68,7 +68,9 @@ def test_models_are_described_without_loading_them():
 
 def test_the_oldest_models_are_unloaded_when_memory_is_full():
     models = Models((), 25_000_000, "cpu")
-    clothes, emoji, text = (models.find(name, "image") for name in ("fashion-mnist", "emoji", "emoji-text"))
+    clothes, emoji, text = (
+        models.find(name, "image") for name in ("fashion-mnist", "shapes-text", "emoji-text")
+    )
     first = models.image(clothes)
     models.image(emoji)
     assert models.image(clothes) is first
