@@ -104,7 +104,7 @@ class WordTransformer(nn.Module):
     start token, whose vectors are the null condition. Words and positions begin as N(0, 1), so that the
     residual stream holds them beside what the blocks add. With CLIP's 0.02 and 0.01, which suit long
     trainings, all tokens of a text begin as almost the same vector, its mean word: "left" and "right" were
-    still one word after 5,000 steps. The blocks are initialized as CLIP's (Radford et al. 2021): their output
+    still one word after 3,750 steps. The blocks are initialized as CLIP's (Radford et al. 2021): their output
     projections with standard deviation (2 layers W)^-1/2.
 
     Raises:
