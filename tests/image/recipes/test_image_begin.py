@@ -233,3 +233,34 @@ def test_an_efficient_network_is_trained_and_read_again(base, tmp_path, capsys):
     flags = ["--data", str(base / "colour.npz"), "--out", str(tmp_path / "c"), "--efficient"]
     assert main(["train", "classifier", *flags]) == 2
     assert "--efficient is for diffusion models" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "data"), [("image", "colour"), ("classifier", "labelled"), ("clip", "told")]
+)
+def test_a_training_takes_the_threads_that_it_is_given(base, tmp_path, verb, data):
+    rng, before = np.random.default_rng(0), torch.get_num_threads()
+    pixels = rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "labelled.npz", images=pixels, labels=np.arange(12) % 2)
+    np.savez(tmp_path / "told.npz", images=pixels, captions=np.array(["a red one", "a blue one"] * 6))
+    np.savez(tmp_path / "colour.npz", images=pixels)
+    flags = ["--data", str(tmp_path / f"{data}.npz"), "--out", str(tmp_path / "run"), "--steps", "1"]
+    flags += [
+        "--batch-size",
+        "4",
+        "--device",
+        "cpu",
+        "--hold-out",
+        "0",
+        "--bfloat16",
+        "False",
+        "--threads",
+        "1",
+    ]
+    torch.set_num_threads(2)
+    try:
+        assert main(["train", verb, "--preset", "tiny", *flags]) == 0
+        assert torch.get_num_threads() == 1
+        assert json.loads((tmp_path / "run" / "record.json").read_text())["threads"] == 1
+    finally:
+        torch.set_num_threads(before)

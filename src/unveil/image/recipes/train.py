@@ -44,15 +44,13 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.image.recipes.train_config import TrainImage, check_trunk, resolved
     from unveil.image.training import image_batches, image_loss
     from unveil.process.importance import LossHistory
-    from unveil.runs.device import enough_memory, find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.device import enough_memory
+    from unveil.runs.training import Task, as_json, begin, run_task
 
     config, before = as_begun(config)
     check_loss(resolved(config, 1, 0))
     check_trunk(config)
-    check_folder(config.run.folder, config.run.resume)
-    device = find_device(config.run.device)
+    device = begin(config.run, config.run.folder)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     flags, run, start = config, config.run.folder, started(config, before)
     latents, coded = start_latents(config, start)

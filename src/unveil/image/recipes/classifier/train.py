@@ -27,12 +27,10 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.image.recipes.images import LOWER, of_images, read_for
     from unveil.image.recipes.load import shape_of
     from unveil.image.training import image_batches
-    from unveil.runs.device import enough_memory, find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.device import enough_memory
+    from unveil.runs.training import Task, as_json, begin, run_task
 
-    check_folder(config.run.folder, config.run.resume)
-    device = find_device(config.run.device)
+    device = begin(config.run, config.run.folder)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     if images.labels is None or len(images.names) < 2:
         data = config.images.data

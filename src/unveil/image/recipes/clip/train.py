@@ -28,13 +28,11 @@ def train_clip(config: TrainClip, progress: Progress) -> Path:
     from unveil.image.recipes.load import shape_of
     from unveil.image.recipes.prompts import new_text
     from unveil.image.training import image_batches
-    from unveil.runs.device import enough_memory, find_device
-    from unveil.runs.resuming import check_folder
-    from unveil.runs.training import Task, as_json, run_task
+    from unveil.runs.device import enough_memory
+    from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.folder
-    check_folder(run, config.run.resume)
-    device = find_device(config.run.device)
+    device = begin(config.run, run)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     if images.captions is None or len(set(images.captions)) < 2:
         raise UnveilError(f"{config.images.data} has a single caption; CLIP needs at least two")
