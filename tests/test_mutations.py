@@ -1181,7 +1181,7 @@ FLIPS = [
     ("process/grid.py", "(train_steps - 2.0) / train_steps", "1.0", GLIDE_FILES),
     ("sampling/guidance.py", "torch.where(known, value.to(mean), mean)", "mean", GLIDE_FILES),
     ("image/generation.py", "level * settings.noise_factor * first", "level * first", GLIDE_FILES),
-    ("serve/a1111_pictures.py", "soft * new + (1 - soft) * before", "before", "tests/serve/test_a1111.py"),
+    ("serve/a1111/pictures.py", "soft * new + (1 - soft) * before", "before", "tests/serve/test_a1111.py"),
     ("serve/guard.py", "if origin.lower() not in (", "if origin.lower() in (", "tests/serve/test_attacks.py"),
     (
         "serve/texts.py",

@@ -14,9 +14,12 @@ from starlette.types import ASGIApp
 
 from unveil.errors import UnveilError, one_line
 from unveil.runs.machine import own_version
-from unveil.serve import a1111, api, openai_images, openai_texts
+from unveil.serve.a1111 import routes as a1111
+from unveil.serve.api import routes as api
 from unveil.serve.config import Serve
 from unveil.serve.guard import guarded
+from unveil.serve.openai import images as openai_images
+from unveil.serve.openai import texts as openai_texts
 from unveil.serve.refusal import Refused, body_of
 from unveil.serve.studio import Studio, studio_of
 

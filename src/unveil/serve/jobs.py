@@ -10,6 +10,7 @@ from secrets import token_hex
 from typing import Literal
 
 from unveil.errors import UnveilError, one_line
+from unveil.files.json_objects import JsonObject
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Work = Callable[["Job"], object]
@@ -42,6 +43,7 @@ class Job:
         self.step, self.steps = 0, 0
         self.preview: bytes | None = None
         self.texts: tuple[str, ...] = ()  # what will not change any more, of a job of text
+        self.data: JsonObject = {}  # what there is so far, of other jobs
         self.result: object = None
         self.error, self.internal = "", False
         self.began, self.deadline = 0.0, 0.0
@@ -74,13 +76,19 @@ class Job:
             raise ValueError("the job took longer than this server allows (`seconds`); ask for less")
 
     def report(
-        self, step: int, steps: int, preview: bytes | None = None, texts: tuple[str, ...] | None = None
+        self,
+        step: int,
+        steps: int,
+        preview: bytes | None = None,
+        texts: tuple[str, ...] | None = None,
+        data: JsonObject | None = None,
     ) -> None:
         """Record progress and tell the listeners; raises as `check`."""
         self.check()
         self.step, self.steps = step, steps
         self.preview = preview or self.preview
         self.texts = self.texts if texts is None else texts
+        self.data = self.data if data is None else data
         self.tell()
 
     def listen(self, listener: Callable[[], object]) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from starlette.requests import Request
+
 from unveil.serve.jobs import Job, Jobs
 from unveil.serve.refusal import Refused
 
@@ -69,3 +71,13 @@ def refused(job: Job) -> Refused:
     if job.state != "failed":
         return Refused(409, "the job was cancelled")
     return Refused(500 if job.internal else 400, job.error)
+
+
+def gone_of(request: Request) -> Callable[[], Awaitable[object]]:
+    """A function that returns when the client of a request has left."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return gone

@@ -1,160 +1,83 @@
-// The page: make images, follow the job, show the gallery, read PNG files.
+// The page: its tabs, and the language.
+//
+// A tab is NAME.html, put into its panel when it is first shown, and NAME.js, imported after it: `begin()` is called
+// once, `spoken()`, if there is one, after the language has changed, and `shown()`, if there is one, each time.
 
-import * as fields from "./form.js";
-import * as painting from "./painting.js";
-import { base64, blob, follow, json } from "./server.js";
+import { guarded } from "./errors.js";
 import { otherLanguage, speak, t, usualLanguage } from "./words.js";
 
+const TABS = ["images"];
 const $ = (id) => document.getElementById(id);
-let running = null;
-let shownPreview = null;
+const modules = {};
 
-function fail(error) {
-  $("error").textContent = error.message;
-}
+const tabOf = (name) => $(`tab-${name}`);
+const panelOf = (name) => $(`panel-${name}`);
+const asked = () => (TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : TABS[0]);
 
-const guarded = (work) => async (...given) => {
-  $("error").textContent = "";
-  try {
-    await work(...given);
-  } catch (error) {
-    fail(error);
+const show = guarded(async (name) => {
+  for (const one of TABS) {
+    const chosen = one === name;
+    tabOf(one).setAttribute("aria-selected", String(chosen));
+    tabOf(one).tabIndex = chosen ? 0 : -1;
+    panelOf(one).hidden = !chosen;
   }
-};
-
-function busy(yes) {
-  $("go").disabled = yes;
-  $("stop").hidden = $("progress").hidden = !yes;
-  if (!yes) {
-    $("preview").hidden = true;
-    if (shownPreview) URL.revokeObjectURL(shownPreview);
-    shownPreview = null;
+  if (!modules[name]) {
+    modules[name] = (async () => {
+      panelOf(name).innerHTML = await (await fetch(`/page/${name}.html`)).text();
+      const module = await import(`./${name}.js`);
+      speak();
+      await module.begin();
+      panelOf(name).setAttribute("aria-busy", "false");
+      return module;
+    })();
+    modules[name].catch(() => delete modules[name]);
   }
-}
+  (await modules[name]).shown?.();
+});
 
-async function preview(id) {
-  const data = await blob(`/api/jobs/${id}/preview`).catch(() => null);
-  if (!data?.size) return;
-  if (shownPreview) URL.revokeObjectURL(shownPreview);
-  shownPreview = URL.createObjectURL(data);
-  $("preview").src = shownPreview;
-  $("preview").hidden = false;
-}
-
-const make = guarded(async () => {
-  const asked = { ...fields.job(), ...painting.uploads(fields.task()) };
-  if (asked.task === "img2img") Object.assign(asked, fields.strength());
-  const { id } = await json("/api/images", { method: "POST", json: asked });
-  running = id;
-  busy(true);
-  try {
-    let last = null;
-    await follow(id, async (job) => {
-      last = job;
-      $("progress").value = job.progress;
-      $("status").textContent = job.state === "running" && job.steps === 0 ? t("loading")
-        : job.state === "failed" ? "" : t(job.state, job);
-      if (job.preview) await preview(id);
+function build() {
+  for (const name of TABS) {
+    const tab = document.createElement("button");
+    Object.assign(tab, { type: "button", id: `tab-${name}`, tabIndex: -1 });
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", `panel-${name}`);
+    tab.dataset.t = `tab_${name}`;
+    tab.addEventListener("click", () => {
+      history.replaceState(null, "", `#${name}`);
+      show(name);
     });
-    if (last?.state === "failed") throw new Error(last.error);
-    if (last?.state === "done")
-      for (let k = 0; k < last.images; k++) {
-        const data = await blob(`/api/jobs/${id}/images/${k}`);
-        add(data, last.infotexts[k], `${id.slice(0, 8)}-${k}.png`);
-      }
-  } finally {
-    running = null;
-    busy(false);
+    const panel = document.createElement("div");
+    Object.assign(panel, { id: `panel-${name}`, className: "panel", hidden: true });
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+    panel.setAttribute("aria-busy", "true");
+    $("tabs").append(tab);
+    $("panels").append(panel);
   }
-});
-
-function button(key, act) {
-  const it = document.createElement("button");
-  it.type = "button";
-  it.dataset.t = key;
-  it.textContent = t(key);
-  it.addEventListener("click", act);
-  return it;
 }
 
-function add(data, text, name) {
-  const address = URL.createObjectURL(data);
-  const [item, figure, image] = ["li", "figure", "img"].map((tag) => document.createElement(tag));
-  const [caption, row, link] = ["figcaption", "div", "a"].map((tag) => document.createElement(tag));
-  image.src = address;
-  image.alt = text.split("\n")[0] || name;
-  caption.textContent = text || fields.model().id;
-  row.className = "row";
-  [link.href, link.download, link.dataset.t, link.textContent] = [address, name, "download", t("download")];
-  row.append(link, button("again", () => read(data)),
-    button("change", () => start(data, "img2img")), button("paint", () => start(data, "inpaint")));
-  figure.append(image, caption, row);
-  item.append(figure);
-  $("gallery").prepend(item);
-}
-
-const read = guarded(async (file) => {
-  const { fields: found, note } = await json("/api/png-info", { method: "POST", json: { image: await base64(file) } });
-  if (Object.keys(found).length > 1 || found.prompt) fields.restore(found, t);
-  $("status").textContent = note || t("read");
-});
-
-const start = guarded(async (data, task) => {
-  await painting.load(data);
-  $("start").open = true;
-  fields.form.elements.namedItem("task").value = task;
-  showTask();
-  $("start").scrollIntoView({ block: "nearest" });
-});
-
-function showTask() {
-  const paints = painting.loaded() && fields.task() === "inpaint";
-  $("painting").hidden = !paints;
-  $("strength-label").hidden = fields.task() === "inpaint";
-}
-
-fields.form.addEventListener("submit", (event) => {
+// Left and right go from tab to tab, as in the pattern of the ARIA guide.
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const at = TABS.findIndex((name) => tabOf(name) === document.activeElement);
+  if (!step || at < 0) return;
   event.preventDefault();
-  make();
+  const next = tabOf(TABS[(at + step + TABS.length) % TABS.length]);
+  next.focus();
+  next.click();
 });
-fields.form.addEventListener("change", (event) => {
-  if (event.target.name === "checkpoint") fields.fit(t);
-  if (event.target.name === "task") showTask();
-});
-$("stop").addEventListener("click", guarded(async () => {
-  if (running) await json(`/api/jobs/${running}`, { method: "DELETE" });
-}));
-$("language").addEventListener("click", () => {
+$("language").addEventListener("click", guarded(async () => {
   speak(otherLanguage());
-  fields.fit(t);
-});
-const chosen = (id, act) => $(id).addEventListener("change", (event) => {
-  if (event.target.files[0]) act(event.target.files[0]);
-});
-chosen("info", read);
-chosen("image", (file) => start(file, fields.task()));
-chosen("mask", guarded(painting.useMask));
-$("erase").addEventListener("click", painting.erase);
-$("forget").addEventListener("click", () => {
-  painting.forget();
-  $("image").value = $("mask").value = "";
-  showTask();
-});
-$("others-clear").addEventListener("click", fields.forgetExtra);
-addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("over");
-});
-for (const kind of ["dragleave", "drop"]) addEventListener(kind, () => document.body.classList.remove("over"));
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  const file = event.dataTransfer.files[0];
-  if (file) read(file);
-});
+  for (const module of Object.values(modules)) (await module).spoken?.();
+}));
+addEventListener("hashchange", () => show(asked()));
 
+// A token is behind # in the address that the server prints.
+const given = new URLSearchParams(location.hash.slice(1)).get("token");
+if (given) {
+  sessionStorage.setItem("token", given);
+  history.replaceState(null, "", location.pathname);
+}
+build();
 speak(usualLanguage());
-guarded(async () => {
-  const [models, document_] = await Promise.all([json("/api/models"), json("/api/openapi.json")]);
-  fields.fill(models, document_.components.schemas.ImageJob, t);
-  showTask();
-})();
+show(asked());

@@ -1,15 +1,8 @@
-// Requests to the server, with its token, which is behind # in the address that the server printed.
+// Requests to the server, with its token.
 
 import { t } from "./words.js";
 
-function token() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
-    sessionStorage.setItem("token", given);
-    history.replaceState(null, "", location.pathname);
-  }
-  return sessionStorage.getItem("token") ?? "";
-}
+const token = () => sessionStorage.getItem("token") ?? "";
 
 export async function request(path, options = {}) {
   const headers = { ...options.headers };

@@ -14,7 +14,7 @@ from unveil.serve.uploads import Upload, opaque, pixels_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from unveil.serve.a1111_request import Img2Img
+    from unveil.serve.a1111.request import Img2Img
 
 FILL, ORIGINAL, NOISE = 0, 1, 2  # `inpainting_fill`
 RADII = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # of the blurs that fill holes

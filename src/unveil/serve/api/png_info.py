@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unveil.files.json_objects import JsonObject
 from unveil.image.infotext import Infotext, parse_infotext
 from unveil.image.sampler_names import solver_and_grid
-from unveil.serve.image_request import ImageJob
+from unveil.serve.api.image_request import ImageJob
 from unveil.serve.images import typed_place
 from unveil.serve.models import Models
 from unveil.serve.uploads import Upload

@@ -13,13 +13,12 @@ from pydantic import ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from unveil.serve.api import gone_of
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described
 from unveil.serve.refusal import Refused, body_of
 from unveil.serve.studio import Studio
 from unveil.serve.texts import Asked, Wrote, write_texts
-from unveil.serve.waiting import changes, finished, refused
+from unveil.serve.waiting import changes, finished, gone_of, refused
 from unveil.text.settings import TextSettings, WritingOrder
 
 LONGEST = 100_000  # characters of a prompt

@@ -18,17 +18,16 @@ from starlette.responses import Response, StreamingResponse
 
 from unveil.image.recipes.config import SampleImage
 from unveil.image.settings import SolverName
-from unveil.serve.a1111_lists import with_uploads
-from unveil.serve.a1111_pictures import NOISE, input_of
-from unveil.serve.a1111_request import Img2Img
-from unveil.serve.api import gone_of
+from unveil.serve.a1111.lists import with_uploads
+from unveil.serve.a1111.pictures import NOISE, input_of
+from unveil.serve.a1111.request import Img2Img
 from unveil.serve.images import Input, check_sides, condition_of, settled
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described
 from unveil.serve.refusal import Refused, body_of
 from unveil.serve.studio import Studio
 from unveil.serve.uploads import Upload, picture
-from unveil.serve.waiting import changes, refused
+from unveil.serve.waiting import changes, gone_of, refused
 
 CROP = 1  # `resize_mode`
 

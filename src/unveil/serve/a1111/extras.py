@@ -41,7 +41,7 @@ def enlarged(asked: Extras, megapixels: float) -> bytes:
 
     from PIL.Image import Resampling
 
-    from unveil.serve.a1111_pictures import resized
+    from unveil.serve.a1111.pictures import resized
 
     if asked.gfpgan_visibility or asked.codeformer_visibility:
         raise Refused(400, "face restoration is not supported by this server; leave it out")

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from unveil.image.infotext import parse_infotext
-from unveil.serve import a1111_lists as lists
-from unveil.serve.a1111_pictures import input_of
-from unveil.serve.a1111_request import (
+from unveil.serve.a1111 import lists
+from unveil.serve.a1111.extras import Extras, enlarged
+from unveil.serve.a1111.pictures import input_of
+from unveil.serve.a1111.request import (
     KEPT,
     Img2Img,
     Txt2Img,
@@ -23,13 +24,12 @@ from unveil.serve.a1111_request import (
     checkpoint_of,
     config_of,
 )
-from unveil.serve.api import gone_of
-from unveil.serve.extras import Extras, enlarged
 from unveil.serve.images import Input, Made, check_sides
 from unveil.serve.models import Described
 from unveil.serve.refusal import Refused
 from unveil.serve.studio import Studio
 from unveil.serve.uploads import decoded, picture
+from unveil.serve.waiting import gone_of
 
 Kind = TypeVar("Kind")
 Json = dict[str, object]

@@ -8,7 +8,7 @@ from unveil.image.high_resolution import UPSCALERS
 from unveil.image.recipes.config import SampleImage
 from unveil.image.sampler_names import SAMPLERS, SCHEDULES
 from unveil.runs.flags import changed
-from unveil.serve.extras import FILTERS
+from unveil.serve.a1111.extras import FILTERS
 from unveil.serve.images import Input
 from unveil.serve.models import Described
 from unveil.serve.studio import Studio

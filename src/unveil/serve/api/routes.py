@@ -4,14 +4,14 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import fields
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from starlette.responses import StreamingResponse
 
-from unveil.serve.image_request import ImageJob, PngInfo, config_of
+from unveil.serve.api.image_request import ImageJob, PngInfo, config_of
+from unveil.serve.api.png_info import fields_of
 from unveil.serve.images import Made
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described
-from unveil.serve.png_info import fields_of
 from unveil.serve.refusal import Refused
 from unveil.serve.studio import Studio
 from unveil.serve.uploads import decoded, picture
@@ -64,6 +64,13 @@ def routes(studio: Studio) -> APIRouter:
             return Response(status_code=204)
         return Response(data, media_type="image/png", headers={"cache-control": "no-store"})
 
+    @router.get("/jobs/{job}/result", summary="The result of a job that makes no images: JSON")
+    async def result(job: str) -> dict[str, object]:
+        it = _job(studio, job).result
+        if not isinstance(it, dict):
+            raise Refused(404, "there is no such result")
+        return it
+
     @router.get("/jobs/{job}/images/{number}", summary="An image of a job: a PNG")
     async def image(job: str, number: int) -> Response:
         made = _job(studio, job).result
@@ -71,7 +78,7 @@ def routes(studio: Studio) -> APIRouter:
             raise Refused(404, "there is no such image")
         return Response(made.files[number], media_type="image/png")
 
-    del models, images, png_info, jobs, job_by_id, cancel, events, preview, image
+    del models, images, png_info, jobs, job_by_id, cancel, events, preview, result, image
     return router
 
 
@@ -93,6 +100,7 @@ def shown_job(job: Job) -> dict[str, object]:
         "steps": job.steps,
         "progress": job.progress,
         "texts": list(job.texts),
+        "data": job.data,
         "images": images,
         "infotexts": job.result.infotexts if isinstance(job.result, Made) else [],
         "error": job.error,
@@ -114,13 +122,3 @@ async def _events(job: Job) -> AsyncIterator[str]:
         new, seen = it.preview is not seen, it.preview
         data = shown_job(it) | {"preview": new and it.preview is not None}
         yield f"event: job\ndata: {json.dumps(data)}\n\n"
-
-
-def gone_of(request: Request):
-    """A function that returns when the client of a request has left."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    return gone

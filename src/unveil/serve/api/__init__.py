@@ -1,0 +1,1 @@
+"""The server's own API, /api, with the names of the command line."""

@@ -1,0 +1,1 @@
+"""The APIs of OpenAI: images, chats and completions, /v1."""
