@@ -959,8 +959,20 @@ FLIPS = [
     ),
     (
         "image/data/shapes.py",
-        "along[::-1] if right + down > 0",
-        "along[::-1] if right + down < 0",
+        "order = [1, 0] if right + down > 0",
+        "order = [1, 0] if right + down < 0",
+        "tests/image/data/test_shapes.py",
+    ),
+    (
+        "image/data/shapes.py",
+        "1.0 - MARGIN - b[high] - moves[1]",
+        "1.0 - MARGIN - b[high] + moves[1]",
+        "tests/image/data/test_shapes.py",
+    ),
+    (
+        "image/data/shapes.py",
+        "if rng.random() < 0.5 else",
+        "if rng.random() > 0.6 else",
         "tests/image/data/test_shapes.py",
     ),
     ("image/evaluation/shapes.py", "along > abs(across)", "along > across", SHAPE_SCORES),

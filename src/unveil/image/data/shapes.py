@@ -5,8 +5,10 @@ i + j is divisible by 4: 6 pairs, 25 %, one for each colour. No training picture
 pair; all objects of a held-out scene are of such pairs. The objects of one scene differ in colour and in
 shape, so that a caption is fulfilled only if each colour is bound to its own shape.
 
-- one object: "a small red circle at the top left", with 2 sizes and 5 places;
-- two: "a red cross left of a blue square", with 4 relations;
+- one object: "a small red circle at the top left", with 2 sizes and 5 places; a quarter of the captions leave
+  out the size, and a quarter the place;
+- two: "a red cross left of a small blue square", with 4 relations; a fifth say "and" instead. Each size is
+  named half of the time, and at most one of the two is large;
 - three: "a red cross, a blue square and a green circle from left to right", or "from top to bottom".
 
 Lengths and positions are fractions of the picture's side; x grows to the right, y downwards.
@@ -52,6 +54,10 @@ ORDERS = {"from left to right": (1, 0), "from top to bottom": (0, 1)}
 HELD_OUT_EVERY = 4
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 RULE = f"the pair of colour i and shape j is held out if (i + j) % {HELD_OUT_EVERY} == 0, from 0"
+UNSAID, UNRELATED = (
+    0.25,
+    0.2,
+)  # share of captions that leave out a size or a place of one object; a relation of two
 MARGIN, GAP = 0.03, 0.06  # least distance of an object to the border, and of two objects to each other
 
 
@@ -113,25 +119,62 @@ def random_scene(rng: np.random.Generator, count: int, *, held: bool = False) ->
         size, place = _one_of(rng, SIZES), _one_of(rng, PLACES)
         side = SIZES[size] * rng.uniform(0.92, 1.08)
         x, y = (at + rng.uniform(-0.04, 0.04) for at in PLACES[place])
+        size, place = (said if rng.random() >= UNSAID else "" for said in (size, place))
         return Scene((_inside(SceneObject(*pairs[0], size, place, x, y, side)),))
     relation = _one_of(rng, RELATIONS if count == 2 else ORDERS)
     right, down = RELATIONS[relation] if count == 2 else ORDERS[relation]
+    sizes = _two_sizes(rng) if count == 2 else ("",) * count
     while True:
         # along the relation in order, across it anywhere
         if count == 2:
+            sides = np.array([_side_of(rng, size) for size in sizes])
             along, across = np.array([0.26, 0.74]) + rng.uniform(-0.03, 0.03, 2), rng.uniform(0.36, 0.64, 2)
-            sides = rng.uniform(0.19, 0.24, 2)
-            along = along[::-1] if right + down > 0 else along
+            order = [1, 0] if right + down > 0 else [0, 1]
+            if "large" in sizes:
+                first, second = (SceneObject(*pairs[k], x=0.0, y=0.0, side=float(sides[k])) for k in order)
+                along = _far_apart(rng, first, second, bool(right))
+            along = along[order]
         else:
             along = np.array([0.19, 0.5, 0.81]) + rng.uniform(-0.03, 0.03, 3)
             across, sides = rng.uniform(0.2, 0.8, 3), rng.uniform(0.17, 0.21, 3)
         places = (along, across) if right else (across, along)
         objects = tuple(
-            _inside(SceneObject(*pair, "", "", float(x), float(y), float(side)))
-            for pair, x, y, side in zip(pairs, *places, sides, strict=True)
+            _inside(SceneObject(*pair, size, "", float(x), float(y), float(side)))
+            for pair, size, x, y, side in zip(pairs, sizes, *places, sides, strict=True)
         )
         if all(_apart(objects[i], objects[j]) for j in range(count) for i in range(j)):
-            return Scene(objects, relation)
+            return Scene(objects, "" if count == 2 and rng.random() < UNRELATED else relation)
+
+
+def _two_sizes(rng: np.random.Generator) -> tuple[str, str]:
+    """The sizes that a caption of two objects names, "" for none; two large ones have no room."""
+    while True:
+        first, second = (_one_of(rng, SIZES) if rng.random() < 0.5 else "" for _ in range(2))
+        if not first == second == "large":
+            return first, second
+
+
+def _side_of(rng: np.random.Generator, size: str) -> float:
+    """A side of a named size; of none, one of those between."""
+    if not size:
+        return rng.uniform(0.19, 0.24)
+    return SIZES[size] * (rng.uniform(0.92, 1.0) if size == "large" else rng.uniform(0.92, 1.08))
+
+
+def _far_apart(
+    rng: np.random.Generator, first: SceneObject, second: SceneObject, across: bool
+) -> Float[np.ndarray, "2"]:
+    """Positions of two objects along one axis, the first with the smaller one, at least `GAP` apart.
+
+    Args:
+        first, second: centred at 0.
+        across: the axis is x.
+    """
+    low, high = (0, 2) if across else (1, 3)
+    a, b = box(first), box(second)
+    free = 1.0 - 2.0 * MARGIN - GAP - (a[high] - a[low]) - (b[high] - b[low])
+    moves = rng.uniform(0.0, max(free, 0.0) / 2.0, 2)
+    return np.array([MARGIN - a[low] + moves[0], 1.0 - MARGIN - b[high] - moves[1]])
 
 
 def random_scenes(
