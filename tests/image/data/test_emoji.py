@@ -155,3 +155,19 @@ def test_the_command_writes_the_three_parts(tmp_path, monkeypatch):
         assert (drawing.code, drawing.style) not in seen and drawing.code in codes and drawing.style in styles
     assert not {drawing.code for drawing in parts["concepts"]} & codes
     assert parts["train"][0].name in NAMES.values() and "f" not in codes
+
+
+def test_groups_that_are_kept_change_nothing_that_is_held_out(tmp_path, monkeypatch, capsys):
+    whole = emoji()
+    colours = np.repeat(whole.pixels.transpose(0, 2, 3, 1), 3, axis=3)
+    write_recorded(tmp_path / "all.npz", colours, [drawing._asdict() for drawing in whole.drawings])
+    monkeypatch.chdir(tmp_path)
+    few = ["data", "emoji", "--data", "all.npz", "--pairs", "8", "--concepts", "4"]
+    assert main([*few, "--out", "whole.npz"]) == 0
+    assert main([*few, "--out", "some.npz", "--groups", "People"]) == 0
+    for part in ("", "-pairs", "-concepts"):
+        every, some = (read_images(f"{name}{part}.npz", Reading()).drawings for name in ("whole", "some"))
+        assert list(some) == [drawing for drawing in every if drawing.group == "People"]
+    assert main([*few, "--out", "none.npz", "--groups", "Animals"]) == 2
+    assert "there are Flags, People, Things" in capsys.readouterr().err
+    assert not (tmp_path / "none.npz").exists()

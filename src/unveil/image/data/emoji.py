@@ -34,6 +34,18 @@ class EmojiSplit(NamedTuple):
     unseen: Bool[np.ndarray, " N"]
 
 
+def in_groups(drawings: Sequence[Drawing], groups: Sequence[str]) -> Bool[np.ndarray, " N"]:
+    """Which drawings are of one of some groups; without groups, all.
+
+    Raises:
+        UnveilError: no drawing is of one of them.
+    """
+    known = sorted({drawing.group for drawing in drawings})
+    if missing := sorted(set(groups) - set(known)):
+        raise UnveilError(f"no drawing is of the group {missing[0]!r}; there are {', '.join(known)}")
+    return np.array([not groups or drawing.group in groups for drawing in drawings], np.bool_)
+
+
 def words_of(name: str) -> frozenset[str]:
     """The words of a name, in lower case, without signs: "man: red hair" has man, red and hair."""
     return frozenset(re.findall(r"\w+", name.lower()))

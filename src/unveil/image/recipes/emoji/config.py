@@ -25,6 +25,9 @@ class DataEmoji:
     folder, then in $UNVEIL_DATA"""
     styles: tuple[str, ...] = ()
     """styles to keep; default: all but openmoji, whose licence (CC BY-SA) would extend to the weights"""
+    groups: tuple[str, ...] = ()
+    """groups to keep, such as "Animals & Nature" "Food & Drink"; default: all but flags. What is held out
+    stays the same, so that words of unseen concepts may then be missing"""
     pairs: Annotated[int, Bounds(0)] = 300
     """number of held-out pairs of concept and style"""
     concepts: Annotated[int, Bounds(0)] = 60

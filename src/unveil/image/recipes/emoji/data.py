@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 from unveil.files.json_objects import JsonObject
-from unveil.image.data.emoji import split_emoji
+from unveil.image.data.emoji import in_groups, split_emoji
 from unveil.image.data.reading import Reading
 from unveil.image.data.records import check_recorded, write_recorded
 from unveil.image.data.source import read_images
@@ -33,11 +33,13 @@ def split_drawings(config: DataEmoji, progress: Progress) -> JsonObject:
         check_recorded(file)
     images = read_images(config.data, Reading(), config.styles)
     masks = split_emoji(images, config.concepts, config.pairs, config.seed)._asdict()
+    if images.drawings is None:
+        raise UnveilError(f"{config.data}: no drawings with names")
+    kept = in_groups(images.drawings, config.groups)
     counts: dict[str, int] = {}
     for step, (part, file) in enumerate(files.items(), 1):
-        chosen = images.chosen(masks[part].nonzero()[0])
-        if chosen.drawings is None:
-            raise UnveilError(f"{config.data}: no drawings with names")
+        chosen = images.chosen((masks[part] & kept).nonzero()[0])
+        assert chosen.drawings is not None
         records = [drawing._asdict() for drawing in chosen.drawings]
         write_recorded(file, chosen.pixels.transpose(0, 2, 3, 1), records)
         counts[part] = len(chosen)
