@@ -55,8 +55,8 @@ class Convert:
 
     folder: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """experiment of Diffuser, or a folder above experiments, whose relative paths are kept;
-    the file or folder of a policy or an image model; or a repository of the Hugging Face Hub with any of
-    these"""
+    the file or folder of a policy or an image model; a repository of the Hugging Face Hub with any of
+    these; or, with another layout than ours, a run that began with Stable Diffusion, with what it learned"""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """run folder to write"""
     reading: OmitArgPrefixes[Reading] = AS_RECORDED
@@ -86,8 +86,14 @@ def convert(config: Convert) -> str:
     from unveil.loading import recognised
     from unveil.runs.checkpoints import local_name
 
-    path = Path(local_name(str(config.folder)))
-    return (recognised(path) or unknown(path)).convert(config.out, config.reading)
+    path, reading = Path(local_name(str(config.folder))), config.reading
+    if (found := recognised(path)) is not None:
+        return found.convert(config.out, reading)
+    if reading.layout != "ours" and (path / "config.json").is_file():
+        from unveil.image.recipes.stable_diffusion_runs import write_run
+
+        return write_run(str(path), config.out, reading.layout, reading.dtype)
+    unknown(path)
 
 
 def listing() -> str:

@@ -25,11 +25,16 @@ QUICK = split(
 )
 
 
+@pytest.fixture(scope="module", params=["1", "2"])
+def version(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(version, tmp_path_factory) -> Path:
     """A pipeline's folder, and two pictures."""
     folder = tmp_path_factory.mktemp("sd")
-    pipelines.save(folder / "pipeline", pipelines.components("1"), "1")
+    pipelines.save(folder / "pipeline", pipelines.components(version), version)
     (folder / "cats").mkdir()
     rng = np.random.default_rng(0)
     for k in range(2):
@@ -44,7 +49,7 @@ def train(verb: str, base: Path, out: Path, *flags: str) -> None:
 
 
 @torch.no_grad()
-def test_diffusers_computes_with_both_files_what_the_run_computes(base, tmp_path, monkeypatch):
+def test_diffusers_computes_with_both_files_what_the_run_computes(base, version, tmp_path, monkeypatch):
     import diffusers
     import transformers.integrations.peft as integration
 
@@ -62,13 +67,13 @@ def test_diffusers_computes_with_both_files_what_the_run_computes(base, tmp_path
     assert float((wanted - before).abs().max()) > 1e-2
     ids = pipelines.tokenizer()(["a cat"]).ids
     for name in ("lora-kohya.safetensors", "pytorch_lora_weights.safetensors"):
-        parts = pipelines.components("1")
+        parts = pipelines.components(version)
         pipeline = diffusers.StableDiffusionPipeline(
             None,
             parts["text_encoder"],
             None,
             parts["unet"],
-            pipelines.scheduler("1"),
+            pipelines.scheduler(version),
             None,
             None,
             None,
@@ -82,12 +87,12 @@ def test_diffusers_computes_with_both_files_what_the_run_computes(base, tmp_path
 
 
 @torch.no_grad()
-def test_a_word_in_the_table_of_transformers_is_ours(base, tmp_path):
+def test_a_word_in_the_table_of_transformers_is_ours(base, version, tmp_path):
     with torch.enable_grad():
         train("inversion", base, tmp_path / "run", *split("--token '<cat>' --init cat --vectors 2"))
     ours = load(tmp_path / "run", "cpu")
     (word,) = read_words(tmp_path / "run" / "learned_embeds.safetensors")
-    encoder = pipelines.components("1")["text_encoder"]
+    encoder = pipelines.components(version)["text_encoder"]
     count = encoder.get_input_embeddings().weight.shape[0]
     encoder.resize_token_embeddings(count + 2)
     encoder.get_input_embeddings().weight[count:] = word.vectors
