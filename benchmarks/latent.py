@@ -20,7 +20,8 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
     pixel, taef2, own, own-counted                  * 30: U-Nets of pixels, of TAEF2's codes, of ae-own's; the last has
                                                     its autoencoder's minutes taken off its own
     shapes-<words|minilm|random>, -drop0, -drop0.2  * 40: encoders of captions, and caption dropout (otherwise 0.1)
-    emoji-<words|minilm|random>                     * 40: emoji without held-out pairs of concept and style
+    emoji-words                                     * 40: animals, food and faces without held-out pairs of concept and
+                                                    style, on the codes of emoji-text's autoencoder
     lora-<1|4|16>, lora-full, lora-inversion        500 steps on twenty pictures, from emoji-words: 2
 
     rows

@@ -47,6 +47,7 @@ CELLS = {
     "one_held_all": "all, held-out pair",
 }
 TWO = {
+    "two_seen_size": "size",
     "two_seen_relation": "relation",
     "two_seen_binding": "binding",
     "two_held_binding": "binding, held-out pairs",
@@ -181,7 +182,7 @@ def emoji(rows: Rows) -> list[str]:
     """Table (c), emoji: what the judges say, distances and copies, then scales of guidance."""
     body: list[list[str]] = []
     copies: list[list[str]] = []
-    models = {"emoji-real": "*real pictures*"} | {f"emoji-{name}": said for name, said in ENCODERS.items()}
+    models = {"emoji-real": "*real pictures*", "emoji-words": ENCODERS["words"]}
     for row, said in models.items():
         real = row == "emoji-real"
         seeds = ("",) if real else SEEDS

@@ -36,7 +36,16 @@ AUTOENCODERS = (
 ENCODERS = ("words", "minilm", "random")
 DROPS = {"shapes-drop0": 0.0, "shapes-drop0.2": 0.2}
 SHAPES = (*(f"shapes-{encoder}" for encoder in ENCODERS), *DROPS)
-EMOJI = tuple(f"emoji-{encoder}" for encoder in ENCODERS)
+EMOJI = ("emoji-words",)
+NETWORK: dict[str, Any] = {
+    "width": 48,
+    "multiples": (1, 2, 2),
+    "attention": (8, 4),
+    "head_width": 24,
+    "groups": 16,
+    "learning_rate": 1e-3,
+}
+"""Of text-to-image models: 16 x 16 positions, patches of 2 x 2 pixels or codes."""
 JUDGES = ("judge-pairs", "judge-styles")
 MINUTES = {"diffusion": 30.0, "shapes": 40.0, "emoji": 40.0}
 NAMES = (*JUDGES, *AUTOENCODERS, *DIFFUSION, *SHAPES, *EMOJI)
@@ -90,14 +99,17 @@ def recipe_of(name: str, bench: Bench) -> Recipe:
         return _diffusion(kind, seed, run, bench)
     common = {"captions": "auto", "hold_out": 0.0, "batch_size": 32}
     if kind in EMOJI:
-        config = changed(TrainImage(), data=str(emoji_train()), encoder=kind.split("-")[1], **common, **run)
+        config = changed(
+            for_method(TrainImage(), "v"), data=str(emoji_train()), latent="emoji-text", **common
+        )
+        config = changed(config, **NETWORK, **run, stem=1, text_width=128)
+        config = changed(config, bfloat16=None)  # where the processor is faster with it
         return Recipe(train_image, config, bench.minutes or MINUTES["emoji"])
     encoder = "words" if kind in DROPS else kind.split("-")[1]
-    network = {"width": 48, "multiples": (1, 2, 2), "attention": (8, 4), "head_width": 24, "stem": 2}
     config = changed(
-        for_method(TrainImage(), "v"), data=str(shapes_file()), encoder=encoder, **common, **run, **network
+        for_method(TrainImage(), "v"), data=str(shapes_file()), encoder=encoder, **common, **run, **NETWORK
     )
-    config = changed(config, label_drop=DROPS.get(kind, 0.1), min_snr=0.0, groups=16, text_width=128)
+    config = changed(config, label_drop=DROPS.get(kind, 0.1), min_snr=0.0, stem=2, text_width=128)
     config = changed(config, bfloat16=None)  # where the processor is faster with it
     return Recipe(train_image, config, bench.minutes or MINUTES["shapes"])
 
