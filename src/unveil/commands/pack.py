@@ -40,6 +40,8 @@ class Pack:
     returns"""
     autoencoder: Path | None = None
     """run folder of the autoencoder of an image model in a latent space; the card tells its training, too"""
+    note: str = ""
+    """a sentence for the card that its numbers do not tell, such as what the weights were before the training"""
     into: Path | None = None
     """folder to write the model's folder into; by default that of the packaged models, inside unveil"""
 
@@ -117,6 +119,8 @@ def pack(config: Pack) -> str:
         card += _autoencoder_part(config, checkpoint.parent / "autoencoder.safetensors")
     if recipe in ("image", "autoencoder") and whole["data"] == FASHION:  # valid on every machine, not a path
         described["data"] = FASHION
+    if config.note:
+        card = f"{card.rstrip()}\n\n{config.note}\n"
     files["card.md"] = card.encode()
     files["config.json"] = (json.dumps(described, indent=1) + "\n").encode()
     sizes = {name: len(data) for name, data in files.items() if name.endswith(".safetensors")}

@@ -14,19 +14,19 @@ PACKAGED = {"emoji": EMOJI_TEXT, "shapes": "shapes-text"}
 
 SEEN = (  # of the packaged model's training data
     "noto emoji of pizza",
-    "fluent emoji of rocket",
     "twemoji emoji of red apple",
     "noto emoji of tiger face",
     "fluent flat emoji of grinning face",
-    "twemoji emoji of woman firefighter",
+    "twemoji emoji of spider",
+    "fluent emoji of koala",
 )
-UNSEEN = (  # the concept in this style, or (the last two) in any style, occurs in no training picture
+UNSEEN = (  # the concept in this style occurs in no training picture
     "noto emoji of sunflower",
     "twemoji emoji of winking face",
     "noto v1 emoji of red heart",
     "fluent flat emoji of ghost",
-    "fluent emoji of green heart",
-    "noto emoji of man firefighter",
+    "fluent flat emoji of whale",
+    "noto emoji of lady beetle",
 )
 
 
