@@ -39,6 +39,9 @@ class Described:
         masks: it sees what it fills in.
         free_size: it makes other sizes than that of its training.
         width, height: pixels of its training; 0: not known before it is loaded.
+        context: number of tokens that a text model can see.
+        window: tokens of its blocks: 1 of a causal model, 0 of a masked model, which alone fills gaps.
+        chats: it was fine-tuned on instructions.
     """
 
     id: str
@@ -52,6 +55,9 @@ class Described:
     width: int = 0
     height: int = 0
     channels: int = 3
+    context: int = 0
+    window: int = 0
+    chats: bool = False
 
 
 def describe(place: str, name: str) -> Described | None:
@@ -69,7 +75,9 @@ def describe(place: str, name: str) -> Described | None:
     if config.get("recipe") in TUNED and (base := describe(str(config.get("base", "")), name)) is not None:
         return replace(base, place=place)
     if config.get("recipe") == "text":
-        return Described(name, place, "text")
+        window = 1 if config.get("causal") else int(config.get("block", 0))
+        context, chats = int(config.get("context", 0)), bool(config.get("sft"))
+        return Described(name, place, "text", context=context, window=window, chats=chats)
     if config.get("recipe") != "image" or config.get("upsample", 1) != 1 or config.get("embedding"):
         return None
     beside = config.get("beside", "")
