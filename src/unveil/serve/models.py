@@ -165,9 +165,23 @@ class Models:
             name = f"{first}-{count}"
         found = describe(place, name)
         if found is not None:
-            self.described[name] = found
+            self.described = self.described | {name: found}  # another thread may be going through them
         elif asked:
             raise UnveilError(f"{place}: the server offers models of images and of text, and this is neither")
+
+    def add(self, place: str) -> Described:
+        """Offer a run that was trained since the start; one that is offered already is loaded anew when it is
+        used.
+
+        Raises:
+            UnveilError: there is no checkpoint, or it is of a kind that is not served.
+        """
+        self._add(place, asked=True)
+        model = next(one for one in self.described.values() if one.place == place)
+        with self._lock, self._opening:
+            for kept in (self._loaded, self._opened, self._digests):
+                kept.pop(model.id, None)
+        return model
 
     def of_kind(self, kind: Kind) -> list[Described]:
         """The models of a kind, those of the command line first; of images those that read prompts first."""
