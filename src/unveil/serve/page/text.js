@@ -89,13 +89,13 @@ const masks = () => model()?.window === 0;
 const write = guarded(async () => {
   if (running) return;
   const asked = { ...settings(), ...number("seed") };
+  if (task() === "chat" && !$("message").value.trim()) return $("message").focus();
   tokens.clear();
   written = task();
   if (written === "prompt") Object.assign(asked, { prompt: $("prompt").value }, number("length"));
   if (written === "infill") asked.infill = $("pattern").value;
   if (written === "chat") {
     const content = $("message").value.trim();
-    if (!content) return $("message").focus();
     turns = [...turns, { role: "user", content }];
     $("message").value = "";
     Object.assign(asked, { messages: turns }, number("length"));
@@ -103,6 +103,7 @@ const write = guarded(async () => {
   }
   const made = await run(asked);
   if (written === "chat") answered(made);
+  return undefined;
 });
 
 const fill = guarded(async () => {

@@ -44,6 +44,8 @@ let language = "en";
 export const t = (key, values = {}) =>
   WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 
+export const has = (key) => key in WORDS[language];
+
 // The words of a tab, by language.
 export function learn(words) {
   for (const one of Object.keys(WORDS)) Object.assign(WORDS[one], words[one]);
