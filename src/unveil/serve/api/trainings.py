@@ -18,7 +18,7 @@ from unveil.serve.trainings.state import samples_of
 from unveil.serve.uploads import decoded
 
 LONGEST = 1000  # characters of a text
-KINDS: dict[str, object] = {
+KINDS: dict[str, Any] = {
     "whole": Annotated[int, Field(ge=-(2**63), lt=2**63)],
     "number": Annotated[float, Field(allow_inf_nan=False)],
     "switch": bool,
@@ -52,9 +52,9 @@ def schema_of(recipe: Recipe) -> type[BaseModel]:
 
 
 def _type(setting: Setting) -> Any:  # an annotation, made at run time
-    if setting.kind in ("choice", "map"):
-        return Literal[setting.choices] | None
-    return KINDS.get(setting.kind, Annotated[str, Field(max_length=LONGEST)]) | None  # type: ignore[operator]
+    texts: Any = Annotated[str, Field(max_length=LONGEST)]
+    named: Any = Literal[setting.choices]
+    return (named if setting.kind in ("choice", "map") else KINDS.get(setting.kind, texts)) | None
 
 
 def routes(studio: Studio) -> APIRouter:
@@ -111,7 +111,7 @@ def routes(studio: Studio) -> APIRouter:
 def _start(recipe: Recipe, studio: Studio) -> Callable[..., dict[str, object]]:
     schema: Any = schema_of(recipe)
 
-    def start(asked: Annotated[schema, Body()]) -> dict[str, object]:
+    def start(asked: Any) -> dict[str, object]:
         given = asked.model_dump(exclude_none=True)
         name, preset = given.pop("name"), given.pop("preset")
         upload, drawn = given.pop("upload", ""), given.pop("map", "")
