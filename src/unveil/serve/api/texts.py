@@ -55,7 +55,9 @@ class TextJob:
     ] = ()
     length: Annotated[int | None, Field(ge=1, description="number of new tokens")] = None
     steps: Annotated[int | None, Field(ge=0, description="network calls; 0: one per token")] = None
-    block: Annotated[int | None, Field(ge=0, description="tokens per block; 0: a single block")] = None
+    block: Annotated[int | None, Field(ge=0, le=10**6, description="tokens per block; 0: a single block")] = (
+        None
+    )
     order: WritingOrder | None = None
     temperature: Annotated[float | None, Field(ge=0, le=1000)] = None
     scale: Annotated[float | None, Field(ge=-1000, le=1000, description="of guidance; 1: none")] = None

@@ -2,7 +2,6 @@
 
 import { t } from "./words.js";
 
-const SPACE = "http://www.w3.org/2000/svg";
 const [LEFT, MARGIN, TOP, BOTTOM, HEIGHT] = [64, 12, 12, 226, 260];
 const [NARROW, WIDE] = [320, 640]; // where fewer marks of steps have room; usual width
 const ROWS = 10; // of the table
@@ -10,8 +9,8 @@ const ROWS = 10; // of the table
 const short = (value) => Number(value.toPrecision(3)).toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 3 });
 const whole = (value) => Number(value).toLocaleString(document.documentElement.lang);
 
-function part(name, attributes, text) {
-  const it = document.createElementNS(SPACE, name);
+function part(svg, name, attributes, text) {
+  const it = document.createElementNS(svg.namespaceURI, name);
   for (const [key, value] of Object.entries(attributes)) it.setAttribute(key, value);
   if (text !== undefined) it.textContent = text;
   return it;
@@ -38,15 +37,15 @@ export function draw(svg, points, last) {
   const share = (loss) => (log ? Math.log(loss / low) / Math.log(high / low) : (loss - low) / (high - low));
   const up = (loss) => BOTTOM - (BOTTOM - TOP) * share(loss);
   for (const loss of marks(low, high, log)) {
-    svg.append(part("line", { x1: LEFT, x2: right, y1: up(loss), y2: up(loss), class: "grid" }));
-    svg.append(part("text", { x: LEFT - 8, y: up(loss) + 5, "text-anchor": "end" }, short(loss)));
+    svg.append(part(svg, "line", { x1: LEFT, x2: right, y1: up(loss), y2: up(loss), class: "grid" }));
+    svg.append(part(svg, "text", { x: LEFT - 8, y: up(loss) + 5, "text-anchor": "end" }, short(loss)));
   }
   for (const step of marks(0, last, false, width - LEFT > NARROW ? 4 : 2))
-    svg.append(part("text", { x: across(step), y: BOTTOM + 22, "text-anchor": step < last ? "middle" : "end" }, whole(Math.round(step))));
+    svg.append(part(svg, "text", { x: across(step), y: BOTTOM + 22, "text-anchor": step < last ? "middle" : "end" }, whole(Math.round(step))));
   const line = points.map(([step, loss]) => `${across(step).toFixed(1)},${up(loss).toFixed(1)}`).join(" ");
-  svg.append(part("polyline", { points: line, class: "curve" }));
+  svg.append(part(svg, "polyline", { points: line, class: "curve" }));
   const [step, loss] = points.at(-1);
-  svg.append(part("circle", { cx: across(step), cy: up(loss), r: 4.5, class: "end" }));
+  svg.append(part(svg, "circle", { cx: across(step), cy: up(loss), r: 4.5, class: "end" }));
 }
 
 // The curve in a sentence, and in a table of a few rows.
