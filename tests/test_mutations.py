@@ -1201,6 +1201,13 @@ FLIPS = [
         "if token == -1), len(row))",
         "tests/serve/test_openai.py",
     ),
+    ("serve/texts.py", "decided[k] = calls", "decided[k] = calls + 1", "tests/serve/test_texts.py"),
+    (
+        "serve/trainings/state.py",
+        "(steps - step) / pace",
+        "(steps - step) * pace",
+        "tests/serve/test_trainings.py",
+    ),
 ]
 
 

@@ -11,11 +11,11 @@ HERE = "http://127.0.0.1:7860"
 
 
 @pytest.fixture(scope="session")
-def studio():
+def studio(tmp_path_factory):
     from unveil.serve.config import Serve
     from unveil.serve.studio import studio_of
 
-    return studio_of(Serve(device="cpu"))
+    return studio_of(Serve(device="cpu", runs=tmp_path_factory.mktemp("runs")))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from unveil.serve.app import app_of
-from unveil.serve.config import Serve
+from unveil.serve.config import Limits, Serve
 from unveil.serve.jobs import Jobs
 from unveil.serve.models import Models
 from unveil.serve.studio import Studio
@@ -27,8 +27,9 @@ QUICK = settings(
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_request_is_an_error_of_the_server():
-    """The queue takes no jobs, so that requests end at once."""
-    studio = Studio(Serve(host="testserver", device="cpu"), Models((), 10**9, "cpu"), Jobs(0, 1.0, 1))
+    """The queue takes no jobs, and nothing is trained, so that requests end at once."""
+    settings = Serve(host="testserver", device="cpu", limits=Limits(trainings=0))
+    studio = Studio(settings, Models((), 10**9, "cpu"), Jobs(0, 1.0, 1))
     schema = schemathesis.openapi.from_asgi("/api/openapi.json", app_of(studio))
     seen: dict[str, int] = {}
 

@@ -16,6 +16,7 @@ from unveil.errors import UnveilError, one_line
 from unveil.runs.machine import own_version
 from unveil.serve.a1111 import routes as a1111
 from unveil.serve.api import routes as api
+from unveil.serve.api import texts, trainings
 from unveil.serve.config import Serve
 from unveil.serve.guard import guarded
 from unveil.serve.openai import images as openai_images
@@ -42,6 +43,7 @@ def app_of(studio: Studio) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         studio.jobs.start(lambda: warm(studio))
         yield
+        studio.trainings.close()
         studio.jobs.close()
 
     app = FastAPI(
@@ -54,7 +56,7 @@ def app_of(studio: Studio) -> ASGIApp:
     )
     _errors(app)
     app.include_router(api.routes(studio))
-    for part in (a1111, openai_images, openai_texts):
+    for part in (texts, trainings, a1111, openai_images, openai_texts):
         app.include_router(part.routes(studio))
     page = page_files()
     for path, (body, kind) in page.items():

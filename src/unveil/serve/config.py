@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
@@ -36,6 +37,8 @@ class Limits:
     """largest size of a request, in MB"""
     kept: Annotated[int, Bounds(1)] = 256
     """largest size of all results in memory, in MB; the oldest are dropped first"""
+    trainings: Annotated[int, Bounds(0, 1)] = 1
+    """number of trainings at a time; 0: none, for servers that others use"""
     memory: Annotated[float, Bounds(0, above=True)] = 8.0
     """memory for loaded models, in GB; those that were not used for the longest time are unloaded first"""
 
@@ -56,6 +59,11 @@ class Serve:
     checkpoint: tuple[str, ...] = ()
     """run folders, checkpoint folders or files of models to serve besides the packaged ones; only these can
     be named in requests"""
+    data: tuple[str, ...] = ()
+    """folders and files that trainings may read, such as a folder of pictures or a text file; requests name
+    them by id"""
+    runs: Path = Path("runs-studio")
+    """folder for the runs of trainings, made when the first one starts"""
     port: Annotated[int, Bounds(0, 65535)] = 7860
     """port; 0 takes a free one"""
     host: str = "127.0.0.1"

@@ -39,6 +39,9 @@ class Described:
         masks: it sees what it fills in.
         free_size: it makes other sizes than that of its training.
         width, height: pixels of its training; 0: not known before it is loaded.
+        context: number of tokens that a text model can see.
+        window: tokens of its blocks: 1 of a causal model, 0 of a masked model, which alone fills gaps.
+        chats: it was fine-tuned on instructions.
     """
 
     id: str
@@ -52,6 +55,9 @@ class Described:
     width: int = 0
     height: int = 0
     channels: int = 3
+    context: int = 0
+    window: int = 0
+    chats: bool = False
 
 
 def describe(place: str, name: str) -> Described | None:
@@ -69,7 +75,9 @@ def describe(place: str, name: str) -> Described | None:
     if config.get("recipe") in TUNED and (base := describe(str(config.get("base", "")), name)) is not None:
         return replace(base, place=place)
     if config.get("recipe") == "text":
-        return Described(name, place, "text")
+        window = 1 if config.get("causal") else int(config.get("block", 0))
+        context, chats = int(config.get("context", 0)), bool(config.get("sft"))
+        return Described(name, place, "text", context=context, window=window, chats=chats)
     if config.get("recipe") != "image" or config.get("upsample", 1) != 1 or config.get("embedding"):
         return None
     beside = config.get("beside", "")
@@ -157,9 +165,23 @@ class Models:
             name = f"{first}-{count}"
         found = describe(place, name)
         if found is not None:
-            self.described[name] = found
+            self.described = self.described | {name: found}  # another thread may be going through them
         elif asked:
             raise UnveilError(f"{place}: the server offers models of images and of text, and this is neither")
+
+    def add(self, place: str) -> Described:
+        """Offer a run that was trained since the start; one that is offered already is loaded anew when it is
+        used.
+
+        Raises:
+            UnveilError: there is no checkpoint, or it is of a kind that is not served.
+        """
+        self._add(place, asked=True)
+        model = next(one for one in self.described.values() if one.place == place)
+        with self._lock, self._opening:
+            for kept in (self._loaded, self._opened, self._digests):
+                kept.pop(model.id, None)
+        return model
 
     def of_kind(self, kind: Kind) -> list[Described]:
         """The models of a kind, those of the command line first; of images those that read prompts first."""

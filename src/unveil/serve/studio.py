@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from unveil.image.recipes.config import SampleImage
 from unveil.serve.config import Serve
@@ -11,6 +12,7 @@ from unveil.serve.images import Input, Made, check_limits, make_images
 from unveil.serve.jobs import Full, Job, Jobs, Work
 from unveil.serve.models import Described, Models
 from unveil.serve.refusal import Refused
+from unveil.serve.trainings.runs import Trainings
 from unveil.serve.waiting import finished
 
 
@@ -21,6 +23,11 @@ class Studio:
     settings: Serve
     models: Models
     jobs: Jobs
+
+    @cached_property
+    def trainings(self) -> Trainings:
+        """The trainings; raises UnveilError for data that do not exist."""
+        return Trainings(self.settings, self.models)
 
     def submit(self, kind: str, work: Work, size: Callable[[object], int] = lambda _: 0) -> Job:
         """Put work into the queue.
@@ -63,4 +70,6 @@ def studio_of(settings: Serve) -> Studio:
     """
     limits = settings.limits
     models = Models(settings.checkpoint, int(limits.memory * 1e9), settings.device)
-    return Studio(settings, models, Jobs(limits.queue, limits.seconds, int(limits.kept * 1e6)))
+    studio = Studio(settings, models, Jobs(limits.queue, limits.seconds, int(limits.kept * 1e6)))
+    studio.trainings.restore()
+    return studio

@@ -1,10 +1,11 @@
-"""Texts of a job: chats and continuations, as `unveil chat` and `unveil sample text` write them."""
+"""Texts of a job: chats, continuations and gaps, as `unveil chat` and `unveil sample text` write them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from unveil.files.json_objects import JsonObject
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described, Models
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from unveil.text.data.tokens import Tokens
     from unveil.text.settings import TextSettings
 
+STEP_BYTES = 200  # of a token in a result, about
 UNFINISHED = "\ufffd"  # what the first bytes of a character are decoded to
 
 
@@ -46,6 +48,23 @@ class Asked(NamedTuple):
     n: int
     seed: int
     stop: tuple[str, ...] = ()
+
+
+class Sheet(NamedTuple):
+    """A text that is shown token by token while it is written.
+
+    Args:
+        prompt: the text, or the turns of a chat, that comes before `length` new tokens.
+        infill: a pattern such as "To be, [*8] that", in place of a prompt.
+        tokens: ids, None where a token is to be written, in place of new tokens after the prompt; () for new
+            ones.
+    """
+
+    settings: TextSettings
+    seed: int
+    prompt: str | tuple[Turn, ...] = ""
+    infill: str = ""
+    tokens: tuple[int | None, ...] = ()
 
 
 def write_texts(asked: Asked, described: Described, models: Models, job: Job) -> Wrote:
@@ -90,6 +109,105 @@ def write_texts(asked: Asked, described: Described, models: Models, job: Job) ->
         for row, text, whole in zip(rows, cut, texts, strict=True)
     )
     return Wrote(tuple(cut), reasons, len(ids) * asked.n, sum(map(len, rows)))
+
+
+def write_sheet(sheet: Sheet, described: Described, models: Models, job: Job) -> JsonObject:
+    """Write one text in the worker thread; each step reports all tokens.
+
+    The text is that of `unveil sample text` or `unveil chat` with the same settings and seed.
+
+    Returns:
+        `text`; `tokens`, as `shown_tokens` gives them; `steps`, the number of steps; `seed`. Of a chat all
+        are those of the answer alone.
+    Raises:
+        ValueError, UnveilError: settings that this model cannot follow.
+        Cancelled: the job was cancelled.
+    """
+    from dataclasses import replace
+
+    from unveil.sampling.noise import generators
+    from unveil.text.canvas import check_room, gap_canvas, padded
+    from unveil.text.chat import answer_length
+    from unveil.text.data.chat import encode_chat
+    from unveil.text.generation import write
+
+    model = models.text(described)
+    tokens, chat, settings = model.tokens, not isinstance(sheet.prompt, str), sheet.settings
+    gaps = bool(sheet.infill or sheet.tokens)
+    known: list[int] = []
+    if sheet.infill:
+        row = gap_canvas([sheet.infill], tokens).ids[0].tolist()
+    else:
+        known = encode_chat(tokens, sheet.prompt) if chat else tokens.encode(sheet.prompt)  # type: ignore[arg-type]
+        room = model.shape.context - len(known)
+        length = answer_length(model, settings) if chat else settings.tokens(room)
+        length = max(1, min(length, room)) if settings.length is None else length
+        new = sheet.tokens or (None,) * length
+        check_room(model, len(known), len(new))
+        row = [*known, *(tokens.mask_id if token is None else token for token in new)]
+    settings = replace(settings, may_end=settings.may_end and not gaps)
+    first = len(known) if chat else 0
+    decided: list[int | None] = [None if token == tokens.mask_id else 0 for token in row]
+    total = settings.steps or decided.count(None)
+    names: dict[int, str] = {}
+    calls = 0
+
+    def shown(now: list[int]) -> list[JsonObject]:
+        for k, token in enumerate(now):
+            if token == tokens.mask_id:
+                decided[k] = None
+            elif decided[k] is None or token != row[k]:
+                decided[k] = calls
+        row[:] = now
+        return shown_tokens(tokens, row[first:], decided[first:], names)
+
+    def watch(x: Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        job.report(min(calls, total - 1), total, data={"tokens": shown(x[0].tolist())})
+
+    job.report(0, total, data={"tokens": shown(row)})
+    canvas = padded([row], tokens.eos_id, model.device)
+    done = write(model, canvas, settings, generators(sheet.seed, 1), watch).ids[0].tolist()
+    found = shown(done)
+    if settings.stop and not gaps:
+        found = found[: len(known) - first + len(ended(tokens, done[len(known) :], chat))]
+    text = tokens.decode([token["id"] for token in found])
+    result: JsonObject = {"text": text, "tokens": found, "steps": calls, "seed": sheet.seed}
+    job.report(calls, calls, data={"tokens": found})
+    return result
+
+
+def shown_tokens(
+    tokens: Tokens, row: Sequence[int], decided: Sequence[int | None], names: dict[int, str]
+) -> list[JsonObject]:
+    """Tokens as JSON: `id`; `text`, "" of a mask and of a part of a character whose last token has all of it;
+    `step` at which it was decided, 0 if it was given, None of a mask; `mask`; `end`, whether it is the end of
+    the text.
+
+    Args:
+        names: texts of single tokens, which are filled in here.
+    """
+    texts = [""] * len(row)
+    begun: list[int] = []  # parts of a character
+    for k, token in enumerate(row):
+        if token not in names:
+            names[token] = tokens.decode([token])
+        texts[k] = names[token]
+        begun = [*begun, token] if UNFINISHED in texts[k] else []
+        if len(begun) > 1 and not (whole := tokens.decode(begun)).endswith(UNFINISHED):
+            texts[k - len(begun) + 1 : k + 1] = [""] * (len(begun) - 1) + [whole]
+            begun = []
+    return [
+        {
+            "id": token,
+            "text": "" if token == tokens.mask_id else text,
+            "step": step,
+            "mask": token == tokens.mask_id,
+            "end": token == tokens.eos_id,
+        }
+        for token, text, step in zip(row, texts, decided, strict=True)
+    ]
 
 
 def ended(tokens: Tokens, row: list[int], chat: bool) -> list[int]:

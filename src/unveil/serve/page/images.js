@@ -137,6 +137,8 @@ panel.addEventListener("drop", (event) => {
   if (file) read(file);
 });
 
+document.addEventListener("models", guarded(() => begin())); // the Train tab has added one
+
 export const spoken = () => fields.fit(t);
 
 export async function begin() {

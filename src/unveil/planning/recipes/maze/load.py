@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from unveil.planning.worlds.maze.layout import Layout
 
 
+def maze_names() -> list[str]:
+    """The names of the mazes that `find_layout` knows."""
+    from unveil.planning.worlds.maze.layout import LAYOUTS
+
+    return list(LAYOUTS)
+
+
 def find_layout(maze: str) -> Layout:
     """A layout by its name, or read from a text map."""
     from unveil.errors import UnveilError
