@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from unveil.errors import UnveilError, one_line
 from unveil.runs.machine import own_version
 from unveil.serve.a1111 import routes as a1111
+from unveil.serve.api import plans, policies
 from unveil.serve.api import routes as api
 from unveil.serve.config import Serve
 from unveil.serve.guard import guarded
@@ -42,6 +43,7 @@ def app_of(studio: Studio) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         studio.jobs.start(lambda: warm(studio))
         yield
+        studio.policies.close()
         studio.jobs.close()
 
     app = FastAPI(
@@ -53,7 +55,8 @@ def app_of(studio: Studio) -> ASGIApp:
         openapi_url="/api/openapi.json",
     )
     _errors(app)
-    app.include_router(api.routes(studio))
+    for part in (api, plans, policies):
+        app.include_router(part.routes(studio))
     for part in (a1111, openai_images, openai_texts):
         app.include_router(part.routes(studio))
     page = page_files()

@@ -1,15 +1,16 @@
-"""What the routes share: settings, models, the queue."""
+"""What the routes share: settings, models, the queue, the sessions of policies."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unveil.image.recipes.config import SampleImage
 from unveil.serve.config import Serve
 from unveil.serve.images import Input, Made, check_limits, make_images
 from unveil.serve.jobs import Full, Job, Jobs, Work
 from unveil.serve.models import Described, Models
+from unveil.serve.policies import Sessions
 from unveil.serve.refusal import Refused
 from unveil.serve.waiting import finished
 
@@ -21,6 +22,7 @@ class Studio:
     settings: Serve
     models: Models
     jobs: Jobs
+    policies: Sessions = field(default_factory=Sessions)
 
     def submit(self, kind: str, work: Work, size: Callable[[object], int] = lambda _: 0) -> Job:
         """Put work into the queue.
