@@ -137,6 +137,9 @@ class Session:
                 scene.step(self.pointer)
             except (UnveilError, ValueError) as error:
                 self.error, self.closed = one_line(str(error)), True
+            except Exception as error:
+                internal = f"internal error, {type(error).__name__}: {error}"
+                self.error, self.closed = one_line(internal), True
             if scene.policy.decisions > decisions:
                 self._decision = 1000 * (time.perf_counter() - began)
             self._steps += 1

@@ -28,7 +28,7 @@ def side_frame(capsules: Float[np.ndarray, "G 5"], step: int) -> UInt8[np.ndarra
     camera = float(capsules[0, [0, 2]].mean())
     scale, ground = SCALE * FINER, GROUND * FINER
 
-    def across(x: float) -> float:
+    def across(x: float | int) -> float:
         return size[0] / 2 + (x - camera) * scale
 
     draw.rectangle((0, ground, *size), fill=EARTH)

@@ -12,7 +12,7 @@ learn({
     policy_keep_out: "Keep out of a disc", policy_x: "x", policy_y: "y", policy_radius: "Radius",
     policy_disc_help: "Drag the disc. The policy is steered around it; no demonstration was.",
     policy_chunks: "Draw the predicted chunk of actions", policy_record: "Your demonstrations", policy_rec: "Record", policy_rec_stop: "Stop recording",
-    policy_discard: "Discard the last", policy_save: "Download", policy_count: "{episodes} episodes, {seconds} s",
+    policy_discard: "Discard the last", policy_save: "Download", policy_count: "Episodes: {episodes}, {seconds} s",
     policy_rec_help: "Your pushes are recorded while you drive.", policy_train: "Train on the file:",
     policy_canvas: "The table with the T and its target", policy_coverage: "Target covered", policy_best: "Best reward", policy_decision: "Last decision",
     policy_ms: "{ms} ms", policy_solved: "Solved: the T covers the target.", policy_drives: "The policy pushes.", policy_you_drive: "You push.",
