@@ -124,6 +124,18 @@ def states(port, session, until):
     raise AssertionError("the events ended")
 
 
+def test_a_reader_that_leaves_is_no_reader_any_more(client, port, studio):
+    it = opened(client)
+    states(port, it, lambda state: True)
+    session = studio.policies.find(it)
+    for _ in range(200):
+        if not session.watched:
+            break
+        time.sleep(0.05)
+    assert not session.watched
+    client.delete(f"/api/policies/{it}")
+
+
 def test_a_person_records_hands_over_and_downloads(client, port, tmp_path):
     """The whole way through HTTP; the file is one that `unveil train pusht` trains on."""
     it = opened(client)

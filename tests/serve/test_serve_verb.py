@@ -45,9 +45,12 @@ def test_another_host_gets_a_random_token_unless_one_is_given(served):
 
 
 def test_mistakes_are_one_line(served, capsys, tmp_path):
+    other = tmp_path / "clip"
+    other.mkdir()
+    (other / "config.json").write_text('{"recipe": "clip"}')
     for words, said in (
         (["--checkpoint", "nothing-here"], "neither a folder nor a packaged model"),
-        (["--checkpoint", "maze-large"], "neither"),
+        (["--checkpoint", str(other)], "this is none of them"),
         (["--checkpoint", str(tmp_path)], "no good checkpoint"),
         (["--port", "99999"], "--port must be a whole number of at least 0"),
         (["--queue", "0"], "--queue"),
@@ -61,7 +64,9 @@ def test_mistakes_are_one_line(served, capsys, tmp_path):
 def test_models_are_described_without_loading_them():
     found = describe("emoji-text", "emoji-text")
     assert found is not None and (found.width, found.prompts, found.latent) == (64, True, True)
-    assert describe("hopper-medium", "hopper-medium") is None
+    planner, policy = describe("maze-umaze", "mine"), describe("pusht-keypoints", "mine")
+    assert planner is not None and (planner.kind, planner.maze[0]) == ("planner", "#####")
+    assert policy is not None and (policy.kind, policy.most_delay) == ("policy", 7)
     with pytest.raises(UnveilError):
         describe("nothing-here", "x")
 
