@@ -3,7 +3,6 @@
 import http.client
 import json
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -110,6 +109,15 @@ def opened(client):
     return answer.json()["id"]
 
 
+def load(session):
+    """Wait until a session is loaded: beside it no other thread may change the filters of warnings."""
+    ready = threading.Event()
+    heard = lambda: session.scene is not None and ready.set()  # noqa: E731
+    session.listen(heard)
+    assert session.scene is not None or ready.wait(60)
+    session.unlisten(heard)
+
+
 def states(port, session, until):
     """States of a session as its events tell them, up to the first that fits."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -126,21 +134,19 @@ def states(port, session, until):
 
 def test_a_reader_that_leaves_is_no_reader_any_more(client, port, studio):
     it = opened(client)
-    states(port, it, lambda state: True)
     session = studio.policies.find(it)
-    for _ in range(200):
-        if not session.watched:
-            break
-        time.sleep(0.05)
+    load(session)
+    states(port, it, lambda state: True)
+    with session._changed:
+        session._changed.wait_for(lambda: not session.watched, timeout=30)
     assert not session.watched
     client.delete(f"/api/policies/{it}")
 
 
-def test_a_person_records_hands_over_and_downloads(client, port, tmp_path):
+def test_a_person_records_hands_over_and_downloads(client, port, studio, tmp_path):
     """The whole way through HTTP; the file is one that `unveil train pusht` trains on."""
     it = opened(client)
-    while client.post(f"/api/policies/{it}", json={}).json()["loading"]:
-        time.sleep(0.05)
+    load(studio.policies.find(it))
     before = states(port, it, lambda state: not state["loading"])
     assert (before["start"], before["driver"]) == (100_003, "person")
     answer = client.get(f"/api/policies/{it}/demonstrations")

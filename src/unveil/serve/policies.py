@@ -86,6 +86,7 @@ class Session:
         with self._changed:
             self._listeners.remove(listener)
             self._read = self._clock()
+            self._changed.notify_all()
 
     def point(self, pointer: tuple[float, float]) -> None:
         """Where the person points from now on, in pixels of 512."""

@@ -173,7 +173,7 @@ async function show(it, seen = 1) {
 }
 
 function report(it, driven) {
-  const parts = [t("plan_planned", it), t(it.wall_crossing ? "plan_crosses" : "plan_free", {})];
+  const parts = [t("plan_planned", { ...it, ms: Math.round(it.ms) }), t(it.wall_crossing ? "plan_crosses" : "plan_free", {})];
   parts.push(t("plan_predicted", { steps: Math.round(it.arrival_step_predicted) }));
   if (driven && it.track.length) parts.push(it.arrival === null ? t("plan_lost") : t("plan_arrived", { steps: it.arrival }));
   if (driven && it.replans) parts.push(t("plan_replanned", { n: it.replans }));

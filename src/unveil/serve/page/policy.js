@@ -11,6 +11,7 @@ const form = $("policy-form");
 const table = new Table($("policy-canvas"));
 const PERIOD = 100; // ms of a control step
 const STEP = 14; // pixels that an arrow key moves the target
+const FRAME = 30; // ms between two frames on the screen
 
 let models = [];
 let session = null; // its id
@@ -19,6 +20,7 @@ let pointing = null; // where the pointer is, if it is not sent yet
 let sending = false;
 let dragged = ""; // "", "agent" or "disc"
 let opening = false;
+let drawn = 0; // when the last frame was drawn
 
 const field = (name) => form.elements.namedItem(name);
 const latest = () => states.at(-1)?.it;
@@ -35,6 +37,8 @@ function mixed(a, b, part) {
 function frame(now) {
   if ($("panel-policy").hidden) return;
   requestAnimationFrame(frame);
+  if (now - drawn < FRAME) return;
+  drawn = now;
   const [before, last] = states.length > 1 ? states : [states[0], states[0]];
   if (!last) return;
   const part = Math.min(1, Math.max(0, (now - last.when) / PERIOD));

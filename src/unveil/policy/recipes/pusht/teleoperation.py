@@ -29,6 +29,9 @@ SHORTEST = 5  # control steps of the shortest episode that is recorded
 MOST_ROWS = 36_000  # recorded control steps: one hour
 MARGIN = 15.0  # pixels: the agent lags behind its targets, and swings past them
 SCALE, UNTIL = 10.0, 0.95  # of the guidance around the disc; see examples/pusht_keep_out.py
+# Without the Jacobian a decision takes 26 ms instead of 260 ms, on one busy core; in 10 episodes of 200 steps
+# the agent is in the disc of the example in 0.4 % of the steps instead of 0.1 % (11.2 % without guidance).
+JACOBIAN = False
 
 
 class Disc(NamedTuple):
@@ -69,7 +72,8 @@ class Teleoperation:
         seen(observation, self.world)
         self.driver, self.recording = "person", False
         self.disc: Disc | None = None
-        self.delay, self.asynchronous = 0, "naive"
+        self.delay = 0
+        self.asynchronous: Delayed = "naive"
         self.target = self.world.states[0, :2].copy()
         self._acting: Policy | RealTimePolicy = policy
         self._episodes: list[list[tuple[np.ndarray, np.ndarray]]] = []  # rows (state, action)
@@ -127,7 +131,9 @@ class Teleoperation:
         self.policy.steer = (
             None
             if disc is None
-            else costing(self.policy.model, lambda chunk: inside(chunk, disc), SCALE, until=UNTIL)
+            else costing(
+                self.policy.model, lambda chunk: inside(chunk, disc), SCALE, jacobian=JACOBIAN, until=UNTIL
+            )
         )
         self._acting.reset()
 
