@@ -1,7 +1,9 @@
 """`unveil serve`: where it listens, what it prints, and what it imports."""
 
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import uvicorn
@@ -11,6 +13,7 @@ from unveil.errors import UnveilError
 from unveil.serve.config import Limits, Serve
 from unveil.serve.models import Models, describe
 from unveil.serve.run import serve
+from unveil.serve.studio import Studio
 
 
 @pytest.fixture
@@ -42,6 +45,21 @@ def test_another_host_gets_a_random_token_unless_one_is_given(served):
     assert len(tokens[0]) >= 32
     assert tokens[0] != tokens[1]
     assert tokens[2] == "mine"
+
+
+def test_a_signal_closes_jobs_and_sessions_so_that_their_readers_leave(monkeypatch):
+    closed = threading.Event()
+    stopped = []
+
+    def run(self, sockets):
+        self.handle_exit(signal.SIGTERM, None)
+        stopped.append(self.should_exit)
+        assert closed.wait(20)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(Studio, "close", lambda self: closed.set())
+    serve(Serve(port=0), lambda line: None)
+    assert stopped == [True]
 
 
 def test_mistakes_are_one_line(served, capsys, tmp_path):

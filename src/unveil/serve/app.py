@@ -43,8 +43,7 @@ def app_of(studio: Studio) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         studio.jobs.start(lambda: warm(studio))
         yield
-        studio.policies.close()
-        studio.jobs.close()
+        studio.close()
 
     app = FastAPI(
         title="unveil",

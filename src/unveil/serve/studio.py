@@ -46,6 +46,11 @@ class Studio:
             "image", lambda job: make_images(config, given, model, self.models, job), lambda it: _size(it)
         )
 
+    def close(self) -> None:
+        """End the sessions and the jobs."""
+        self.policies.close()
+        self.jobs.close()
+
     async def made(self, job: Job, gone: Callable[[], Awaitable[object]]) -> Made:
         """The images of a job; see `finished`."""
         result = await finished(job, self.jobs, gone)
