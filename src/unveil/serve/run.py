@@ -49,11 +49,11 @@ def serve(config: Serve, say: Callable[[str], object]) -> None:
         )
         stop = server.handle_exit
 
-        def end(number: int, frame: FrameType | None) -> None:
+        def end(sig: int, frame: FrameType | None) -> None:
             """Close jobs and sessions, so that their readers leave, and stop; in a thread, since a signal may
             come while this one holds their locks."""
             threading.Thread(target=studio.close, daemon=True).start()
-            stop(number, frame)
+            stop(sig, frame)
 
         server.handle_exit = end
         address = address_of(config, listening.getsockname()[1])
