@@ -1193,6 +1193,30 @@ FLIPS = [
     ("process/grid.py", "(train_steps - 2.0) / train_steps", "1.0", GLIDE_FILES),
     ("sampling/guidance.py", "torch.where(known, value.to(mean), mean)", "mean", GLIDE_FILES),
     ("image/generation.py", "level * settings.noise_factor * first", "level * first", GLIDE_FILES),
+    (
+        "sampling/guidance.py",
+        "return belief.moved(belief.mean - gain * gradient)",
+        "return belief.moved(belief.mean + gain * gradient)",
+        CORE,
+    ),
+    (
+        "serve/plans.py",
+        "calls % each == 0 or calls == settings.steps",
+        "calls % each == 0",
+        "tests/serve/test_plan_jobs.py",
+    ),
+    (
+        "policy/recipes/pusht/teleoperation.py",
+        "if self.recording and self.driver",
+        "if self.recording or self.driver",
+        "tests/policy/recipes/pusht/test_teleoperation.py",
+    ),
+    (
+        "serve/policies.py",
+        "not self.watched and now - self._read > ALONE",
+        "self.watched and now - self._read > ALONE",
+        "tests/serve/test_policies.py",
+    ),
     ("serve/a1111/pictures.py", "soft * new + (1 - soft) * before", "before", "tests/serve/test_a1111.py"),
     ("serve/guard.py", "if origin.lower() not in (", "if origin.lower() in (", "tests/serve/test_attacks.py"),
     (

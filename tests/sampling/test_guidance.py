@@ -63,6 +63,23 @@ def test_steered_is_exact_step_by_step():
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-10)
 
 
+def test_a_cost_around_another_takes_its_gradient_through_the_network():
+    """For the mean a x: m_1 = a x - g a c_1'(a x), m_2 = m_1 - g a c_2'(m_1), with g = sigma^2 / alpha."""
+    schedule = Cosine()
+    prior = GaussianData(schedule)
+    x, t = torch.tensor([[0.4, -1.0, 0.2]], dtype=torch.float64), halves(0.6, 1)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    a, gain = alpha / (alpha**2 + sigma**2), sigma**2 / alpha
+    first = prior(x, t).mean
+    first = first - 0.3 * gain * a * (first - 1.0)
+    expected = first - 0.2 * gain * a * 2.0 * (first + 2.0)
+    inner = steered(prior, lambda m, _: 0.5 * (m - 1.0).square().sum(1), schedule, 0.3)
+    outer = steered(inner, lambda m, _: (m + 2.0).square().sum(1), schedule, 0.2)
+    got = outer(x, t).mean
+    assert not got.requires_grad
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-10)
+
+
 def test_cfg_scale_0_1_and_interval(generator):
     schedule = Cosine()
     low, high = GaussianData(schedule, -1.0, 0.5), GaussianData(schedule, 1.0, 0.9)

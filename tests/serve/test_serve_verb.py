@@ -1,7 +1,9 @@
 """`unveil serve`: where it listens, what it prints, and what it imports."""
 
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import uvicorn
@@ -11,6 +13,7 @@ from unveil.errors import UnveilError
 from unveil.serve.config import Limits, Serve
 from unveil.serve.models import Models, describe
 from unveil.serve.run import serve
+from unveil.serve.studio import Studio
 
 
 @pytest.fixture
@@ -44,10 +47,28 @@ def test_another_host_gets_a_random_token_unless_one_is_given(served):
     assert tokens[2] == "mine"
 
 
+def test_a_signal_closes_jobs_and_sessions_so_that_their_readers_leave(monkeypatch):
+    closed = threading.Event()
+    stopped = []
+
+    def run(self, sockets):
+        self.handle_exit(signal.SIGTERM, None)
+        stopped.append(self.should_exit)
+        assert closed.wait(20)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    monkeypatch.setattr(Studio, "close", lambda self: closed.set())
+    serve(Serve(port=0), lambda line: None)
+    assert stopped == [True]
+
+
 def test_mistakes_are_one_line(served, capsys, tmp_path):
+    other = tmp_path / "clip"
+    other.mkdir()
+    (other / "config.json").write_text('{"recipe": "clip"}')
     for words, said in (
         (["--checkpoint", "nothing-here"], "neither a folder nor a packaged model"),
-        (["--checkpoint", "maze-large"], "neither"),
+        (["--checkpoint", str(other)], "this is none of them"),
         (["--checkpoint", str(tmp_path)], "no good checkpoint"),
         (["--port", "99999"], "--port must be a whole number of at least 0"),
         (["--queue", "0"], "--queue"),
@@ -61,7 +82,9 @@ def test_mistakes_are_one_line(served, capsys, tmp_path):
 def test_models_are_described_without_loading_them():
     found = describe("emoji-text", "emoji-text")
     assert found is not None and (found.width, found.prompts, found.latent) == (64, True, True)
-    assert describe("hopper-medium", "hopper-medium") is None
+    planner, policy = describe("maze-umaze", "mine"), describe("pusht-keypoints", "mine")
+    assert planner is not None and (planner.kind, planner.maze[0]) == ("planner", "#####")
+    assert policy is not None and (policy.kind, policy.most_delay) == ("policy", 7)
     with pytest.raises(UnveilError):
         describe("nothing-here", "x")
 

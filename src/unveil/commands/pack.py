@@ -41,7 +41,7 @@ class Pack:
     autoencoder: Path | None = None
     """run folder of the autoencoder of an image model in a latent space; the card tells its training, too"""
     note: str = ""
-    """a sentence for the card that its numbers do not tell, such as what the weights were before the training"""
+    """a sentence for the card, such as what the weights were before the training"""
     into: Path | None = None
     """folder to write the model's folder into; by default that of the packaged models, inside unveil"""
 

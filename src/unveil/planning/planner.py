@@ -39,6 +39,9 @@ class Planner:
         model: the trained model.
         settings: how paths are planned and followed.
         seed: seed of the noise of the first body and of the first plan, at least 0.
+    Attributes:
+        costs: milliseconds of a plan on this machine by (steps, candidates), measured by the first call with
+            a budget; planners of one model may share it.
     Raises:
         ValueError: a model or settings of another type, or a seed below 0.
     """
@@ -57,7 +60,7 @@ class Planner:
         self.replans = 0
         self._single = True
         self._via: tuple[Waypoint, ...] = ()
-        self._costs: dict[tuple[int, int], float] = {}  # (steps, candidates) -> milliseconds on this machine
+        self.costs: dict[tuple[int, int], float] = {}
 
     @property
     def longest(self) -> int:
@@ -89,7 +92,7 @@ class Planner:
             budget_ms: wall time to spend, in milliseconds; it decides steps and candidates. The first call
                 with a budget measures this machine.
             on_state: called with all candidates (K, H, D) in the data's units, and the diffusion time t, from
-                noise to plan.
+                noise to plan; with those of all legs (legs K, H, D) where each leg is sampled separately.
             noise: (K, L, D), recorded standard normal noise of K candidates, used instead of drawn noise;
                 `temperature` does not scale it. L must be at least the length of the plan; `longest` always
                 suffices. Where every index of `via` is None: (legs, K, L, D).
@@ -99,7 +102,7 @@ class Planner:
             ValueError: a wrong shape, a number that is not finite, a position outside the data's range, or a
                 horizon or index that the network cannot take.
         """
-        settings = self.settings if budget_ms is None else self._within(budget_ms)
+        settings = self.settings if budget_ms is None else self.within(budget_ms)
         stops = waypoints(via)
         source = (
             self._next()
@@ -153,7 +156,7 @@ class Planner:
         sampler = self._sampler
         if in_legs(via, horizon):
             legs = sampler.leg_requests(start, goal, via, settings, source)
-            return sampler.joined(sampler.solve(legs, settings), legs[-1], settings)
+            return sampler.joined(sampler.solve(legs, settings, on_state), legs[-1], settings)
         request = sampler.request(start, goal, via, horizon, settings, source)
         return sampler.solve([request], settings, on_state)[0]
 
@@ -247,13 +250,19 @@ class Planner:
         self._pursuit.follow_points(0, plan.followed, plan.followed_gates)
         self.replans += not first
 
-    def _within(self, budget_ms: float) -> PlannerSettings:
+    def within(self, budget_ms: float) -> PlannerSettings:
         """The settings with the most steps and candidates that a plan within the budget can have on this
-        machine."""
+        machine. The first call measures it.
+
+        Args:
+            budget_ms: wall time of one plan, in milliseconds.
+        Raises:
+            ValueError: not a positive number.
+        """
         if number("plan: budget_ms", budget_ms) <= 0:
             raise ValueError(f"plan: budget_ms must be positive, got {budget_ms}")
         sampler = self._sampler
-        if not self._costs:
+        if not self.costs:
             for steps, candidates in LADDER:
                 trial = replace(self.settings, steps=steps, candidates=candidates)
                 seconds: list[float] = []
@@ -262,6 +271,6 @@ class Planner:
                     request = sampler.request(sampler.low, sampler.high, (), None, trial, generators(0, 1)[0])
                     sampler.solve([request], trial)
                     seconds.append(time.perf_counter() - began)
-                self._costs[steps, candidates] = 1000.0 * sorted(seconds[1:])[1]
-        affordable = [rung for rung, cost in self._costs.items() if cost <= budget_ms] or [LADDER[0]]
+                self.costs[steps, candidates] = 1000.0 * sorted(seconds[1:])[1]
+        affordable = [rung for rung, cost in self.costs.items() if cost <= budget_ms] or [LADDER[0]]
         return replace(self.settings, steps=affordable[-1][0], candidates=affordable[-1][1])

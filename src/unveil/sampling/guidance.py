@@ -162,7 +162,7 @@ def steered(
     The first is DPS (Chung et al. 2023). sigma_t^2 / alpha_t times the network's Jacobian is the covariance
     of the belief; the second uses the covariance under a unit-variance prior instead, which saves the
     backward pass through the network. DPS itself changes the state after the step: its zeta is not this
-    scale.
+    scale. A guidance around this one takes its gradient through the network, with this shift constant.
 
     Args:
         cost: maps the clean mean (B, *E) and t (B,) to (B,), in nats; for an exact posterior it must account
@@ -190,6 +190,9 @@ def steered(
             return cost(beliefs[0].mean, t)
 
         gradient, belief = potential_gradient(cost_of_mean, x_t, t), beliefs[0]
+        if x_t.requires_grad and torch.is_grad_enabled():  # another guidance around this one
+            belief = denoise(x_t, t)
+            return belief.moved(belief.mean - gain * gradient)
         fraction = belief.variance_fraction
         return GaussianDenoised(
             belief.mean.detach() - gain * gradient, None if fraction is None else fraction.detach()

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 from unveil.errors import UnveilError, one_line
 from unveil.runs.machine import own_version
 from unveil.serve.a1111 import routes as a1111
+from unveil.serve.api import plans, policies, texts, trainings
 from unveil.serve.api import routes as api
-from unveil.serve.api import texts, trainings
 from unveil.serve.config import Serve
 from unveil.serve.guard import guarded
 from unveil.serve.openai import images as openai_images
@@ -43,8 +43,7 @@ def app_of(studio: Studio) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         studio.jobs.start(lambda: warm(studio))
         yield
-        studio.trainings.close()
-        studio.jobs.close()
+        studio.close()
 
     app = FastAPI(
         title="unveil",
@@ -55,8 +54,9 @@ def app_of(studio: Studio) -> ASGIApp:
         openapi_url="/api/openapi.json",
     )
     _errors(app)
-    app.include_router(api.routes(studio))
-    for part in (texts, trainings, a1111, openai_images, openai_texts):
+    for part in (api, plans, policies, texts, trainings):
+        app.include_router(part.routes(studio))
+    for part in (a1111, openai_images, openai_texts):
         app.include_router(part.routes(studio))
     page = page_files()
     for path, (body, kind) in page.items():

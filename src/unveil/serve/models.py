@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
     from unveil.image.model import ImageModel
     from unveil.image.recipes.load import Opened
+    from unveil.planning.path_model import PathModel
+    from unveil.planning.recipes.locomotion.pair import Pair
+    from unveil.policy.model import PolicyModel
     from unveil.text.model import TextModel
 
-Kind = Literal["image", "text"]
+Kind = Literal["image", "text", "planner", "policy"]
 TUNED = ("lora", "inversion")  # recipes whose config.json names their base
 TAEF2_FACTOR = 8  # pixels per code
 Network = TypeVar("Network", bound="Module")
@@ -42,6 +45,10 @@ class Described:
         context: number of tokens that a text model can see.
         window: tokens of its blocks: 1 of a causal model, 0 of a masked model, which alone fills gaps.
         chats: it was fine-tuned on instructions.
+        maze: rows of the map that a planner of paths was trained on.
+        body: the body that a planner of trajectories moves.
+        methods: what a policy can do while its next chunk is computed (`--asynchronous`).
+        most_delay: largest delay of a policy in control steps, but for `prefix`, which has `prefix`.
     """
 
     id: str
@@ -58,6 +65,11 @@ class Described:
     context: int = 0
     window: int = 0
     chats: bool = False
+    maze: tuple[str, ...] = ()
+    body: str = ""
+    methods: tuple[str, ...] = ()
+    most_delay: int = 0
+    prefix: int = 0
 
 
 def describe(place: str, name: str) -> Described | None:
@@ -78,6 +90,10 @@ def describe(place: str, name: str) -> Described | None:
         window = 1 if config.get("causal") else int(config.get("block", 0))
         context, chats = int(config.get("context", 0)), bool(config.get("sft"))
         return Described(name, place, "text", context=context, window=window, chats=chats)
+    if config.get("recipe") in ("maze", "locomotion"):
+        return _planner(config, place, name)
+    if config.get("recipe") == "pusht":
+        return _policy(config, place, name)
     if config.get("recipe") != "image" or config.get("upsample", 1) != 1 or config.get("embedding"):
         return None
     beside = config.get("beside", "")
@@ -97,6 +113,25 @@ def describe(place: str, name: str) -> Described | None:
         side,
         3 if "autoencoder" in config else int(config["channels"]),
     )
+
+
+def _planner(config: JsonObject, place: str, name: str) -> Described | None:
+    """A planner of paths in a maze, or of the trajectories of a body that has a simulator."""
+    from unveil.planning.recipes.locomotion.clip import body_name
+
+    if config["recipe"] == "maze":
+        paper = config.get("preset") == "paper"
+        return None if paper else Described(name, place, "planner", maze=tuple(config["rows"]))
+    body = body_name(str(config.get("dataset", "")))
+    return Described(name, place, "planner", body=body) if body else None
+
+
+def _policy(config: JsonObject, place: str, name: str) -> Described:
+    """A policy on PushT, with the delays that its chunks can bridge."""
+    prefix, free = int(config.get("prefix", 0)), int(config["horizon"]) - int(config["n_obs"]) + 1
+    methods = (*(["prefix"] if prefix else []), "soft", "hard", "naive", "wait")
+    most = min(int(config["n_action"]), free // 2)
+    return Described(name, place, "policy", methods=methods, most_delay=most, prefix=min(prefix, most))
 
 
 def _config(place: str, path: Path) -> JsonObject:
@@ -167,7 +202,10 @@ class Models:
         if found is not None:
             self.described = self.described | {name: found}  # another thread may be going through them
         elif asked:
-            raise UnveilError(f"{place}: the server offers models of images and of text, and this is neither")
+            raise UnveilError(
+                f"{place}: the server offers models of images and text, planners of mazes and of known "
+                "bodies, and policies of PushT; this is none of them"
+            )
 
     def add(self, place: str) -> Described:
         """Offer a run that was trained since the start; one that is offered already is loaded anew when it is
@@ -258,6 +296,54 @@ class Models:
                 it = load_text_model(model.place, self.device)
             self._use(model.id, it)
             assert isinstance(it, TextModel)
+            return it
+
+    def paths(self, model: Described) -> PathModel:
+        """The network of a planner of paths, loaded."""
+        from unveil.planning.path_model import PathModel
+        from unveil.planning.recipes.maze.load import path_model, read_maze_config
+        from unveil.runs.checkpoints import find_checkpoint, load_weights
+
+        with self._lock:
+            if (it := self._loaded.get(model.id)) is None:
+                folder = find_checkpoint(model.place)
+                it = path_model(read_maze_config(folder))
+                load_weights(it, folder, self.device)
+            self._use(model.id, it)
+            assert isinstance(it, PathModel)
+            return it
+
+    def trajectories(self, model: Described) -> Pair:
+        """The diffusion of trajectories, and its value if there is one, loaded."""
+        from torch.nn import ModuleList
+
+        from unveil.planning.recipes.locomotion.pair import Pair, pair_at
+        from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
+        from unveil.runs.device import find_device
+
+        with self._lock:
+            if (it := self._loaded.get(model.id)) is None:
+                pair = pair_at(model.place, find_device(self.device))
+                it = ModuleList(part for part in (pair.model, pair.value) if part is not None)
+            self._use(model.id, it)
+            assert isinstance(it, ModuleList)
+            trajectories, value = it[0], it[1] if len(it) > 1 else None
+            assert isinstance(trajectories, TrajectoryModel)
+            assert value is None or isinstance(value, ValueModel)
+            return Pair(trajectories, value, _config(model.place, Path(model.place)))
+
+    def policy(self, model: Described) -> PolicyModel:
+        """The network of a policy, loaded."""
+        from unveil.policy.model import PolicyModel, fast_policy
+        from unveil.policy.recipes.load import load_policy_model
+        from unveil.runs.checkpoints import find_checkpoint
+        from unveil.runs.device import find_device
+
+        with self._lock:
+            if (it := self._loaded.get(model.id)) is None:
+                it = fast_policy(load_policy_model(find_checkpoint(model.place), find_device(self.device)))
+            self._use(model.id, it)
+            assert isinstance(it, PolicyModel)
             return it
 
     @property

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_urlsafe
+from types import FrameType
 
 from unveil.errors import UnveilError
 from unveil.serve.config import Serve
@@ -29,11 +30,13 @@ def serve(config: Serve, say: Callable[[str], object]) -> None:
     with contextlib.closing(listen(config)) as listening:
         import uvicorn
 
-        from unveil.serve.app import create_app
+        from unveil.serve.app import app_of
+        from unveil.serve.studio import studio_of
 
+        studio = studio_of(config)
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(config),
+                app_of(studio),
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -44,6 +47,15 @@ def serve(config: Serve, say: Callable[[str], object]) -> None:
                 ws="none",
             )
         )
+        stop = server.handle_exit
+
+        def end(sig: int, frame: FrameType | None) -> None:
+            """Close jobs and sessions, so that their readers leave, and stop; in a thread, since a signal may
+            come while this one holds their locks."""
+            threading.Thread(target=studio.close, daemon=True).start()
+            stop(sig, frame)
+
+        server.handle_exit = end
         address = address_of(config, listening.getsockname()[1])
         say(f"unveil: {address} (Ctrl+C stops it)")
         if config.open:

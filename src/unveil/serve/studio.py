@@ -1,9 +1,9 @@
-"""What the routes share: settings, models, the queue."""
+"""What the routes share: settings, models, the queue, the sessions of policies."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from unveil.image.recipes.config import SampleImage
@@ -11,6 +11,7 @@ from unveil.serve.config import Serve
 from unveil.serve.images import Input, Made, check_limits, make_images
 from unveil.serve.jobs import Full, Job, Jobs, Work
 from unveil.serve.models import Described, Models
+from unveil.serve.policies import Sessions
 from unveil.serve.refusal import Refused
 from unveil.serve.trainings.runs import Trainings
 from unveil.serve.waiting import finished
@@ -23,6 +24,7 @@ class Studio:
     settings: Serve
     models: Models
     jobs: Jobs
+    policies: Sessions = field(default_factory=Sessions)
 
     @cached_property
     def trainings(self) -> Trainings:
@@ -50,6 +52,12 @@ class Studio:
         return self.submit(
             "image", lambda job: make_images(config, given, model, self.models, job), lambda it: _size(it)
         )
+
+    def close(self) -> None:
+        """Stop the training, which saves, and end the sessions and the jobs."""
+        self.trainings.close()
+        self.policies.close()
+        self.jobs.close()
 
     async def made(self, job: Job, gone: Callable[[], Awaitable[object]]) -> Made:
         """The images of a job; see `finished`."""

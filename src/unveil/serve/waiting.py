@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from starlette.requests import Request
 
@@ -12,25 +13,32 @@ from unveil.serve.jobs import Job, Jobs
 from unveil.serve.refusal import Refused
 
 
+class Changing(Protocol):
+    """What calls listeners, from any thread, at each change."""
+
+    def listen(self, listener: Callable[[], object]) -> None: ...
+    def unlisten(self, listener: Callable[[], object]) -> None: ...
+
+
 @asynccontextmanager
-async def _listening(job: Job) -> AsyncGenerator[asyncio.Event]:
-    """An event that is set at each change of a job."""
+async def listening(source: Changing) -> AsyncGenerator[asyncio.Event]:
+    """An event that is set at each change of a job or a session."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
 
     def wake() -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(event.set)
 
-    job.listen(wake)
+    source.listen(wake)
     try:
         yield event
     finally:
-        job.unlisten(wake)
+        source.unlisten(wake)
 
 
 async def changes(job: Job) -> AsyncIterator[Job]:
     """Yield the job now and at each change, until it has ended."""
-    async with _listening(job) as event:
+    async with listening(job) as event:
         while True:
             event.clear()
             ended = job.ended

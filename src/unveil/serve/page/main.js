@@ -6,7 +6,7 @@
 import { guarded } from "./errors.js";
 import { otherLanguage, speak, t, usualLanguage } from "./words.js";
 
-const TABS = ["images", "text", "train"];
+const TABS = ["images", "plan", "policy", "text", "train"];
 const $ = (id) => document.getElementById(id);
 const modules = {};
 

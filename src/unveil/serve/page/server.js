@@ -9,7 +9,7 @@ export async function request(path, options = {}) {
   if (token()) headers.Authorization = `Bearer ${token()}`;
   if (options.json !== undefined) headers["Content-Type"] = "application/json";
   const body = options.json === undefined ? undefined : JSON.stringify(options.json);
-  const answer = await fetch(path, { method: options.method ?? "GET", headers, body });
+  const answer = await fetch(path, { method: options.method ?? "GET", headers, body, signal: options.signal });
   if (answer.status === 401) {
     const typed = prompt(t("token"));
     if (typed) {
@@ -27,9 +27,12 @@ export async function request(path, options = {}) {
 export const json = async (path, options) => (await request(path, options)).json();
 export const blob = async (path) => (await request(path)).blob();
 
-// Call `each` with every change of a job; EventSource cannot send a token.
-export async function follow(id, each) {
-  const reader = (await request(`/api/jobs/${id}/events`)).body.pipeThrough(new TextDecoderStream()).getReader();
+// Call `each` with every change of a job.
+export const follow = (id, each) => listen(`/api/jobs/${id}/events`, each);
+
+// Call `each` with the data of every event, until the server ends them; EventSource cannot send a token.
+export async function listen(path, each, signal) {
+  const reader = (await request(path, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { done, value } = await reader.read();

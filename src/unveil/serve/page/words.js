@@ -2,8 +2,8 @@
 
 const WORDS = {
   en: {
-    skip: "Skip to the contents", applications: "Applications", tab_images: "Images", tab_text: "Text", tab_train: "Train",
-    settings: "Settings", results: "Results", gallery: "Gallery",
+    skip: "Skip to the contents", applications: "Applications", tab_images: "Images", tab_plan: "Plan", tab_policy: "Policy",
+    tab_text: "Text", tab_train: "Train", settings: "Settings", results: "Results", gallery: "Gallery",
     model: "Model", prompt: "Prompt (one per line)", negative: "Negative prompt", class: "Class", every: "all in turn",
     none: "no class", n: "Number of images", seed: "Seed", random: "random", steps: "Steps", scale: "Guidance scale",
     usual: "the model's usual", solver: "Solver", width: "Width", height: "Height",
@@ -20,8 +20,8 @@ const WORDS = {
     change: "Change", paint: "Paint", read: "settings read", token: "Token of this server",
   },
   zh: {
-    skip: "跳到内容", applications: "应用", tab_images: "图像", tab_text: "文本", tab_train: "训练",
-    settings: "设置", results: "结果", gallery: "图库",
+    skip: "跳到内容", applications: "应用", tab_images: "图像", tab_plan: "规划", tab_policy: "策略", tab_text: "文本",
+    tab_train: "训练", settings: "设置", results: "结果", gallery: "图库",
     model: "模型", prompt: "提示词（每行一个）", negative: "反向提示词", class: "类别", every: "依次全部",
     none: "无类别", n: "图像数量", seed: "随机种子", random: "随机", steps: "步数", scale: "引导强度",
     usual: "模型默认", solver: "采样器", width: "宽度", height: "高度",

@@ -116,6 +116,26 @@ class LocomotionEpisodes:
         self.running &= ~self.terminated & (self.lengths < self.body.steps)
         return self.observations.copy()
 
+    @property
+    def seconds(self) -> float:
+        """Time of one environment step."""
+        return float(self._world.dt)
+
+    def side_view(self, episode: int) -> Float[np.ndarray, "G 5"]:
+        """The G capsules of a body, seen from the side.
+
+        Returns:
+            Rows (x, z, x, z, radius) in metres: the two ends of each capsule's axis, and its radius.
+        """
+        data = self._data[episode]
+        mujoco.mj_kinematics(self._model, data)  # pyright: ignore[reportAttributeAccessIssue]
+        capsules = np.flatnonzero(self._model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)  # pyright: ignore[reportAttributeAccessIssue]
+        centre, turn = data.geom_xpos[capsules], data.geom_xmat[capsules].reshape(-1, 3, 3)
+        radius, half = self._model.geom_size[capsules, :2].T
+        along = turn[:, :, 2] * half[:, None]
+        ends = [(centre + sign * along)[:, [0, 2]] for sign in (-1.0, 1.0)]
+        return np.concatenate([*ends, radius[:, None]], axis=1)
+
     def _observed(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
         return np.concatenate(
             [positions[:, 1:], velocities.clip(-self.body.fastest, self.body.fastest)], axis=1
