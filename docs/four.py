@@ -18,7 +18,6 @@ import unveil
 from unveil import DDIM, Branch, TextSettings, cfg, sample
 from unveil.files.pictures import write_gif
 from unveil.process.grid import uniform
-from unveil.sampling.guidance import clipped
 from unveil.sampling.noise import generators
 from unveil.text.recipes.display import SHOWN_MASK, partly
 
@@ -28,15 +27,22 @@ FRAMES, REST = 40, 12  # of the denoising, and of the finished result
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 INK = (31, 36, 48)
 START = 100_005  # of PushT
-SENTENCES = (
-    "a red circle left of a blue square",
-    "a yellow cross above a purple triangle",
-    "a green triangle right of a black circle",
-    "a blue cross below a red square",
-    "a purple square above a green circle",
-    "a black triangle left of a yellow square",
-    "a large red triangle in the centre",
-    "a small blue circle at the top right",
+PROMPTS = (  # what the packaged model was trained on, and pairs of a concept and a style (lower half) that it was not
+    *(
+        "noto emoji of pizza",
+        "twemoji emoji of red apple",
+        "noto emoji of tiger face",
+        "fluent emoji of koala",
+    ),
+    *(
+        "twemoji emoji of spider",
+        "noto emoji of panda",
+        "fluent flat emoji of grinning face",
+        "noto emoji of frog",
+    ),
+    *("noto emoji of sunflower", "noto v1 emoji of red heart", "fluent flat emoji of ghost"),
+    *("fluent flat emoji of whale", "noto emoji of lady beetle", "fluent emoji of tiger face"),
+    *("noto emoji of black cat", "noto v1 emoji of carrot"),
 )
 STEPS = 60  # of DDIM
 LENGTH = 80  # tokens
@@ -76,41 +82,23 @@ def push() -> list[Image.Image]:
 
 
 def draw() -> list[Image.Image]:
-    """Eight classes of Fashion-MNIST above pictures of eight sentences: the states x_t of DDIM under guidance."""
-    pages = []
-    for name, labels, prompts, seed in (
-        ("fashion-mnist", torch.tensor((1, 3, 5, 7, 8, 9, 0, 4)), None, 0),
-        ("shapes-text", None, SENTENCES, 20),
-    ):
-        model = unveil.load(name).eval()
-        schedule, times = model.denoiser.schedule, uniform(STEPS)
-        cond = Branch(model.condition(labels, 8, prompts=prompts))
-        null = Branch(model.condition(None, 8))
-        denoise = clipped(cfg(model.denoiser, cond, null, 2.5), -1.0, 1.0)
-        shape = (model.shape.channels, model.shape.size, model.shape.size)
-        x = torch.stack([torch.randn(shape, generator=g) for g in generators(seed, 8)])
-        states = [x * float(schedule.sigma(times[0]))]
-        sample(denoise, DDIM(schedule), states[0], times, on_step=lambda x, _, to=states: to.append(x))
-        picked = (
-            (STEPS * np.linspace(0.0, 1.0, FRAMES + 1) ** 0.6).round().astype(int)
-        )  # most of them late, where shapes appear
-        pages.append([sheet(states[k]) for k in picked])
-    frames = []
-    for top, bottom in zip(*pages, strict=True):
-        frame = Image.new("RGB", (SIDE, SIDE), "white")
-        frame.paste(top, (0, 0))
-        frame.paste(bottom, (0, SIDE // 2))
-        frames.append(frame)
-    return frames
+    """Pictures of sixteen prompts: the states x_t of DDIM under guidance, decoded."""
+    model, count = unveil.load("emoji-text").eval(), len(PROMPTS)
+    schedule, times = model.denoiser.schedule, uniform(STEPS)
+    cond = Branch(model.condition(None, count, prompts=PROMPTS))
+    denoise = cfg(model.denoiser, cond, Branch(model.condition(None, count)), 3.0)
+    x = torch.stack([torch.randn(model.sides_of(None), generator=g) for g in generators(0, count)])
+    states = [x * float(schedule.sigma(times[0]))]
+    sample(denoise, DDIM(schedule), states[0], times, on_step=lambda x, _: states.append(x))
+    # most of them late, where things appear
+    picked = (STEPS * np.linspace(0.0, 1.0, FRAMES + 1) ** 0.6).round().astype(int)
+    return [sheet(model.pixels(states[k])) for k in picked]
 
 
-def sheet(x: torch.Tensor) -> Image.Image:
-    """Eight images (8, C, S, S) of -1 .. 1 in two rows, half a panel high."""
-    cell, page = SIDE // 4, Image.new("RGB", (SIDE, SIDE // 2), "white")
-    pixels = (
-        ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round().byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
-    )
-    for k, image in enumerate(pixels):
+def sheet(pixels: torch.Tensor) -> Image.Image:
+    """Sixteen images (16, 3, S, S) uint8 in four rows, as a panel."""
+    cell, page = SIDE // 4, Image.new("RGB", (SIDE, SIDE), "white")
+    for k, image in enumerate(pixels.permute(0, 2, 3, 1).numpy()):
         picture = Image.fromarray(image).resize((cell - 4, cell - 4), Image.Resampling.BICUBIC)
         page.paste(picture, (k % 4 * cell + 2, k // 4 * cell + 2))
     return page

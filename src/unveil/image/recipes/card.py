@@ -10,7 +10,8 @@ from unveil.files.json_objects import JsonObject
 from unveil.runs.card import flag, flags_of, spent
 
 TAEF2_FACTOR = 8
-EMOJI64 = ("emoji64.npz", "emoji-train.npz")  # the latter of `unveil data emoji`
+# the latter two of `unveil data emoji`, without and with some groups
+EMOJI64 = ("emoji64.npz", "emoji-train.npz", "emoji-kinds-train.npz")
 EMOJI = {  # who drew what a model of emoji64.npz learned from
     "fluent-emoji": "Fluent Emoji (Microsoft, MIT)",
     "fluent-emoji-flat": "Fluent Emoji (Microsoft, MIT)",
@@ -119,7 +120,8 @@ def image_card(name: str, checkpoint: Path, described: JsonObject, results: tupl
     by_parts = described["method"] == "ddpm" and {"schedule", "predicts"} & set(flags)
     if described["method"] not in ("", resolved(preset, *shape).method) and not by_parts:
         flags = {"method": described["method"], **flags}
-    method = described["method"] or "predicting them"
+    target = described["predicts"]
+    method = described["method"] or ("predicting them" if target == "x0" else f"predicting {target}")
     names, classes = described["names"], ""
     if names:
         classes = f", conditional on one of {len(names)} classes: {', '.join(names[:20])}"
