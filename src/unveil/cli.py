@@ -57,7 +57,7 @@ EXTRAS = {
 }
 """Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
-SERVE_FLAGS = ("checkpoint", "port", "host", "token", "open")  # that --help shows
+SERVE_FLAGS = ("checkpoint", "lora", "embedding", "port", "host", "token", "open")  # that --help shows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
