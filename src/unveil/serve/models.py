@@ -232,7 +232,7 @@ class Models:
             return it
 
     def tuned(self, model: Described, config: SampleImage, files: Tagged) -> ImageModel:
-        """The image model with LoRA files and the learned words of a config; raises also as `add_networks`."""
+        """The image model with LoRA files and the words of a config; raises also as `add_networks`."""
         from unveil.image.model import ImageModel
         from unveil.image.recipes.load import load_models
 
