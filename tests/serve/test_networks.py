@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from random_networks import write_networks
 
-import unveil
 from unveil.cli import main
 from unveil.errors import UnveilError
-from unveil.image.learned_words import table_of
-from unveil.image.weights.lora import LoraWeights
-from unveil.image.weights.lora_files import write_kohya
-from unveil.image.weights.lora_layers import layers_of
 from unveil.image.weights.textual_inversion import LearnedWord, write_word
-from unveil.network.lora import LowRank
 from unveil.serve.networks import networks_of
 
 BASE = {"checkpoint": "shapes-text", "steps": 2, "seed": 3, "scale": 2.0}
@@ -26,22 +21,8 @@ PROMPT = "a red circle"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two LoRA files and a learned word for shapes-text, with random weights; a file beside them is not served."""
-    folder = tmp_path_factory.mktemp("networks")
-    model = unveil.load("shapes-text", "cpu")
-    layers = layers_of(model.denoiser.network, model.text.network)
-    shapes = dict(model.denoiser.network.named_parameters())
-    generator = torch.Generator().manual_seed(0)
-    for name in ("ink", "chalk", "hidden"):
-        updates = {}
-        for theirs, ours in layers.unet.items():
-            weight = shapes[f"{ours}.weight"]
-            if weight.ndim == 2 and len(updates) < 4:
-                down = torch.randn(2, weight.shape[1], generator=generator)
-                updates[theirs] = LowRank(down, torch.randn(weight.shape[0], 2, generator=generator), 1.0)
-        write_kohya(folder / f"{name}.safetensors", LoraWeights(updates))
-    vectors = torch.randn(2, table_of(model.text).shape[1], generator=generator)
-    write_word(folder / "ring.safetensors", LearnedWord("<ring>", vectors))
+    """Two LoRA files and a learned word for shapes-text; a third file beside them is not served."""
+    folder = write_networks(tmp_path_factory.mktemp("networks"))
     write_word(folder / "wide.safetensors", LearnedWord("<wide>", torch.ones(1, 5)))
     return folder
 

@@ -1,6 +1,7 @@
 // An image to change, and a mask that is painted over it.
 
 import { base64 } from "./server.js";
+import { t } from "./words.js";
 
 const INK = "#e0218a";
 const canvas = document.getElementById("canvas");
@@ -11,6 +12,7 @@ let image = null; // a data URL, sent as it is
 let picture = null;
 let file = null; // a mask file, in place of a painted one
 let paints = false;
+let touched = false; // something is painted
 let last = null; // where the brush was
 let pointer = null; // where the keyboard has moved it
 
@@ -29,6 +31,7 @@ export function forget() {
 
 export function erase() {
   file = last = pointer = null;
+  touched = false;
   ink.clearRect(0, 0, mask.width, mask.height);
   show();
 }
@@ -66,7 +69,7 @@ function show() {
 }
 
 function stroke(x, y) {
-  file = null;
+  [file, touched] = [null, true];
   [ink.strokeStyle, ink.lineCap, ink.lineWidth] = [INK, "round", 2 * radius()];
   ink.beginPath();
   ink.moveTo(last?.x ?? x, last?.y ?? y);
@@ -122,5 +125,6 @@ function painted() {
 export function uploads(task) {
   if (!image) return {};
   const found = { from: [image], task, fit: "resize" };
+  if (task === "inpaint" && !touched && !file) throw new Error(t("paint_first"));
   return task === "inpaint" ? { ...found, mask: file ?? painted() } : found;
 }
