@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from random_networks import write_networks
 
+from random_networks import write_networks
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.weights.textual_inversion import LearnedWord, write_word

@@ -109,17 +109,17 @@ def test_the_grid_holds_the_cells_with_labels_and_gives_the_request_back(client)
     file = client.get(f"/api/jobs/{last['id']}/grid").content
     page = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
     first = np.asarray(Image.open(io.BytesIO(files(client, last)[0])))
-    large = first.repeat(4, 0).repeat(4, 1)[..., None]  # 28 pixels become 112
+    large = first.repeat(5, 0).repeat(5, 1)[..., None]  # 28 pixels become 140
     rows, columns = page.shape[0] - large.shape[0], page.shape[1] - large.shape[1]
     places = [
         (i, j)
         for i in range(rows)
         for j in range(columns)
-        if (page[i, j : j + 40] == large[0, :40]).all() and (page[i : i + 112, j : j + 112] == large).all()
+        if (page[i, j : j + 40] == large[0, :40]).all() and (page[i : i + 140, j : j + 140] == large).all()
     ]
     assert len(places) == 1
     top, left = places[0]
-    assert (page[:top, left:] < 128).any() and (page[top : top + 112, :left] < 128).any()  # the labels
+    assert (page[:top, left:] < 128).any() and (page[top : top + 140, :left] < 128).any()  # the labels
     said = client.post("/api/png-info", json={"image": base64.b64encode(file).decode()}).json()
     assert (said["plot"], said["note"]) == ({"x": x, "y": y}, "")
     assert said["fields"]["seed"] == 3

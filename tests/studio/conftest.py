@@ -1,7 +1,7 @@
 """A server with the packaged models, and Chromium; a file of tests for each tab.
 
 A test takes `page` (a window of a desktop, in English, light) or opens others by `visit`. At its end there must be
-no errors in the console. `UNVEIL_SCREENSHOTS=1` writes docs/studio/NAME.png where a test calls `picture`.
+no errors in the console. windows.py has the sizes of windows, and checks that every tab should pass.
 """
 
 import os
@@ -11,12 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from windows import DESKTOP
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "playwright", "axe_playwright_python")
 collect_ignore_glob = [] if all(find_spec(name) for name in NEEDED) else ["test_*.py"]
-FOLDER = Path(__file__).resolve().parent.parent.parent / "docs" / "studio"
-DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 400, "height": 800}
-SERIOUS = ("serious", "critical")
 
 
 def pytest_collection_modifyitems(items):
@@ -106,31 +104,3 @@ def visit(browser, address):
 @pytest.fixture
 def page(visit):
     return visit()
-
-
-def check_access(page):
-    """axe-core finds nothing serious or critical."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    serious = [(it["id"], [node["html"] for node in it["nodes"]]) for it in found if it["impact"] in SERIOUS]
-    assert serious == []
-
-
-def check_width(page):
-    """Nothing is wider than the window."""
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def picture(page, name, **options):
-    """Write docs/studio/NAME.png, if it is asked for, with few colours so that it stays small."""
-    if not os.environ.get("UNVEIL_SCREENSHOTS"):
-        return
-    from PIL import Image
-
-    FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{name}.png"
-    page.screenshot(path=file, **options)
-    with Image.open(file) as image:
-        small = image.convert("RGB").quantize(128, dither=Image.Dither.NONE)
-    small.save(file, optimize=True)

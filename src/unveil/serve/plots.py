@@ -29,8 +29,13 @@ CHUNK = "unveil_plot"  # of the PNG of a grid
 RANGE = re.compile(
     r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*(?:\(\s*([+-]?[\d.]+)\s*\)|\[\s*(\d{1,9})\s*\])?", re.ASCII
 )
-SMALLEST = 96  # side of a cell: smaller pictures are enlarged
-GAP, LINE, MARGIN = 8, 16, 150  # pixels: between cells, of a line of text, left of the cells
+SMALLEST = 128  # side of a cell: smaller pictures are enlarged
+GAP, LINE, LETTER, MARGIN = (
+    8,
+    16,
+    7,
+    150,
+)  # pixels: between cells, of a line and a letter, most left of the cells
 
 
 class Axis(NamedTuple):
@@ -42,7 +47,12 @@ class Axis(NamedTuple):
     @property
     def labels(self) -> list[str]:
         """What is written beside its cells; a replaced text speaks for itself."""
-        return [str(it) if self.setting == "prompt" else f"{self.setting} {it}" for it in self.values]
+        if self.setting == "prompt":
+            return [str(it) for it in self.values]
+        return [
+            f"{self.setting} {it:g}" if isinstance(it, float) else f"{self.setting} {it}"
+            for it in self.values
+        ]
 
 
 class Plot(NamedTuple):
@@ -150,7 +160,7 @@ def drawn(pixels: np.ndarray, plot: Plot) -> bytes:
     large = pixels.repeat(factor, 2).repeat(factor, 3)
     height, width = large.shape[2:]
     xs, ys, zs = (axis.labels if axis else [""] for axis in plot.axes)
-    left = MARGIN if plot.axes[1] else 0
+    left = min(MARGIN, LETTER * max(map(len, ys)) + GAP) if plot.axes[1] else 0
     head = [_lines(label, width) for label in xs]
     top = LINE * max(map(len, head)) + GAP if plot.axes[0] else 0
     title = LINE + GAP if plot.axes[2] else 0
@@ -164,7 +174,7 @@ def drawn(pixels: np.ndarray, plot: Plot) -> bytes:
         if y == 0:
             _write(draw, head[x], (corner[0], GAP + z * block + title))
         if x == 0:
-            lines = _lines(ys[y], MARGIN - GAP)
+            lines = _lines(ys[y], left - GAP)
             _write(draw, lines, (GAP, corner[1] + max(0, (height - LINE * len(lines)) // 2)))
         if k < len(large):
             page.paste(_picture(large[k]), corner)
@@ -185,7 +195,7 @@ def _lines(text: str, width: int, most: int = 4) -> list[str]:
     """A text in lines of a width in pixels, at most four of them."""
     import textwrap
 
-    return textwrap.wrap(text, max(4, width // 7), max_lines=most, placeholder=" ..") or [""]
+    return textwrap.wrap(text, max(4, width // LETTER), max_lines=most, placeholder=" ..") or [""]
 
 
 def _write(draw: object, lines: Sequence[str], corner: tuple[int, int]) -> None:

@@ -54,7 +54,8 @@ const make = guarded(async () => {
     : await json("/api/images", { method: "POST", json: image });
   running = id;
   busy(true);
-  if (matchMedia("(max-width: 46rem)").matches) $("results").scrollIntoView();
+  const top = $("results").getBoundingClientRect().top;
+  if (top < 0 || top > innerHeight / 2) $("results").scrollIntoView();
   try {
     let last = null;
     await follow(id, async (job) => {
