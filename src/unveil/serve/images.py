@@ -226,8 +226,8 @@ def calls_of(config: SampleImage) -> int:
 class Watching:
     """Report the progress of a sampling to its job, with previews of the predicted clean images.
 
-    Previews take at most a tenth of the time: one is made if the time since the last one is ten times what
-    that one took.
+    Previews are made when somebody has asked for one, and take at most a tenth of the time: one is made if
+    the time since the last one is ten times what that one took.
     """
 
     def __init__(self, model: ImageModel, job: Job, calls: int) -> None:
@@ -243,7 +243,7 @@ class Watching:
         if self.job.skip.is_set():
             raise Ended(self.model.pixels(belief).numpy())
         now, preview = self.job.clock(), None
-        if now - self._last >= self._took / PREVIEW_SHARE:
+        if self.job.watched and now - self._last >= self._took / PREVIEW_SHARE:
             preview = preview_of(self.model, belief)
             self._last = self.job.clock()
             self._took = self._last - now

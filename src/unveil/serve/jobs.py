@@ -42,6 +42,7 @@ class Job:
         self.state: State = "queued"
         self.step, self.steps = 0, 0
         self.earlier, self.all = 0, 0  # steps before the present part, and of all parts, of a job of several
+        self.watched = False  # somebody asked for a preview, so that they are made
         self.preview: bytes | None = None
         self.texts: tuple[str, ...] = ()  # what will not change any more, of a job of text
         self.data: JsonObject = {}  # what there is so far, of other jobs

@@ -144,6 +144,7 @@ def progress(studio: Studio, skip_image: bool) -> Json:
     }
     done = max(0.01, job.progress)  # 0 means that nothing runs
     elapsed = max(0.0, job.clock() - job.began)
+    job.watched |= not skip_image
     preview = job.preview
     shown = base64.b64encode(preview).decode() if preview and not skip_image else None
     return answer | {

@@ -78,9 +78,10 @@ def routes(studio: Studio) -> APIRouter:
     async def events(job: str) -> StreamingResponse:
         return StreamingResponse(_events(_job(studio, job)), media_type="text/event-stream")
 
-    @router.get("/jobs/{job}/preview", summary="What is predicted now: a PNG")
+    @router.get("/jobs/{job}/preview", summary="What is predicted now: a PNG, from the second call on")
     async def preview(job: str) -> Response:
-        data = _job(studio, job).preview
+        it = _job(studio, job)
+        it.watched, data = True, it.preview
         if data is None:
             return Response(status_code=204)
         return Response(data, media_type="image/png", headers={"cache-control": "no-store"})

@@ -54,6 +54,7 @@ const make = guarded(async () => {
     : await json("/api/images", { method: "POST", json: image });
   running = id;
   busy(true);
+  await preview(id); // previews are made from now on
   const top = $("results").getBoundingClientRect().top;
   if (top < 0 || top > innerHeight / 2) $("results").scrollIntoView();
   try {
