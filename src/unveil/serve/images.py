@@ -11,10 +11,10 @@ import numpy as np
 
 from unveil.image.recipes.config import SampleImage
 from unveil.runs.flags import changed
+from unveil.serve.adapters import findable, tagged
 from unveil.serve.config import Limits
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described, Models
-from unveil.serve.networks import findable, tagged
 from unveil.serve.refusal import Refused
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def make_images(
     from unveil.runs.device import enough_memory
 
     job.report(0, calls_of(config))
-    loras, plain = tagged(config, models.networks)
+    loras, plain = tagged(config, models.adapters)
     opened, model = models.opened(described), models.tuned(described, config, loras)
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
     prompts = prompts_of(plain, config.n, opened)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from unveil.errors import UnveilError
 from unveil.files.json_objects import JsonObject
-from unveil.serve.networks import NONE, Networks, Tagged, add_networks
+from unveil.serve.adapters import NONE, Adapters, Tagged, add_adapters
 from unveil.serve.refusal import Refused
 
 if TYPE_CHECKING:
@@ -133,13 +133,13 @@ class Models:
     Args:
         checkpoints: names and paths besides the packaged models.
         memory: bytes of weights that may be loaded.
-        networks: LoRA files and learned words that prompts may name.
+        adapters: LoRA files and learned words that prompts may name.
     """
 
     def __init__(
-        self, checkpoints: Sequence[str], memory: int, device: str = "auto", networks: Networks = NONE
+        self, checkpoints: Sequence[str], memory: int, device: str = "auto", adapters: Adapters = NONE
     ) -> None:
-        self.memory, self.device, self.networks = memory, device, networks
+        self.memory, self.device, self.adapters = memory, device, adapters
         self.described: dict[str, Described] = {}
         self._loaded: OrderedDict[str, Module] = OrderedDict()
         self._opened: dict[str, Opened] = {}
@@ -232,7 +232,7 @@ class Models:
             return it
 
     def tuned(self, model: Described, config: SampleImage, files: Tagged) -> ImageModel:
-        """The image model with LoRA files and the words of a config; raises also as `add_networks`."""
+        """The image model with LoRA files and the words of a config; raises also as `add_adapters`."""
         from unveil.image.model import ImageModel
         from unveil.image.recipes.load import load_models
 
@@ -241,7 +241,7 @@ class Models:
         name = f"{model.id} with {[(str(path), tag) for path, tag in files]} {config.embedding}"
         with self._lock:
             if (it := self._loaded.get(name)) is None:
-                it = add_networks(load_models(self.opened(model), None, self.device)[0], files, config)
+                it = add_adapters(load_models(self.opened(model), None, self.device)[0], files, config)
             self._use(name, it)
             assert isinstance(it, ImageModel)
             return it

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from unveil.image.recipes.config import SampleImage
+from unveil.serve.adapters import adapters_of, named
 from unveil.serve.config import Serve
 from unveil.serve.images import Input, Made, check_limits, check_sides, make_images
 from unveil.serve.jobs import Full, Job, Jobs, Work
 from unveil.serve.models import Described, Models
-from unveil.serve.networks import named, networks_of
 from unveil.serve.plots import Plot, make_plot
 from unveil.serve.refusal import Refused
 from unveil.serve.waiting import finished
@@ -42,7 +42,7 @@ class Studio:
             Refused: it is too large, or the queue is full.
         """
         check_limits(config, model, self.settings.limits)
-        config = named(config, self.models.networks)
+        config = named(config, self.models.adapters)
         return self.submit("image", lambda job: make_images(config, given, model, self.models, job), _size)
 
     def plot(self, plot: Plot, given: Input | None, model: Described) -> Job:
@@ -51,7 +51,7 @@ class Studio:
         Raises:
             Refused: it is too large, or the queue is full.
         """
-        limits, cells = self.settings.limits, [named(it, self.models.networks) for it in plot.cells]
+        limits, cells = self.settings.limits, [named(it, self.models.adapters) for it in plot.cells]
         if len(cells) > limits.largest_n:
             raise Refused(400, f"{len(cells)} images: this server makes at most {limits.largest_n} per job")
         for config in cells:
@@ -79,6 +79,6 @@ def studio_of(settings: Serve) -> Studio:
         UnveilError: a checkpoint that does not exist or is not served.
     """
     limits = settings.limits
-    networks = networks_of(settings.lora, settings.embedding)
-    models = Models(settings.checkpoint, int(limits.memory * 1e9), settings.device, networks)
+    adapters = adapters_of(settings.lora, settings.embedding)
+    models = Models(settings.checkpoint, int(limits.memory * 1e9), settings.device, adapters)
     return Studio(settings, models, Jobs(limits.queue, limits.seconds, int(limits.kept * 1e6)))

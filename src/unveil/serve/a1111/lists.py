@@ -78,7 +78,7 @@ def sd_models(studio: Studio) -> list[Json]:
 def loras(studio: Studio) -> list[Json]:
     """The LoRA files. `path` is the id, as of models."""
     return [
-        {"name": name, "alias": name, "path": name, "metadata": {}} for name in studio.models.networks.loras
+        {"name": name, "alias": name, "path": name, "metadata": {}} for name in studio.models.adapters.loras
     ]
 
 
@@ -92,7 +92,7 @@ def embeddings(studio: Studio) -> Json:
             "shape": it.width,
             "vectors": it.vectors,
         }
-        for word, it in studio.models.networks.words.items()
+        for word, it in studio.models.adapters.words.items()
     }
     return {"loaded": found, "skipped": {}}
 

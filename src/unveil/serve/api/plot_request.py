@@ -72,7 +72,8 @@ def plot_of(
             400, f"{count} images: this server makes at most {studio.settings.limits.largest_n} per job"
         )
     seed = randbelow(2**32) if asked.image.seed is None else asked.image.seed
-    base = asdict(asked.image) | {"seed": seed, "checkpoint": model.id}
+    base: dict[str, object] = asdict(asked.image)
+    base |= {"seed": seed, "checkpoint": model.id}
     cells = [
         config_of(_changed(base, axes, values), model, studio, uploads, mask)
         for values in product(*map(range, reversed(sizes)))

@@ -47,12 +47,12 @@ def routes(studio: Studio) -> APIRouter:
 
     @router.get("/loras", summary="The LoRA files that prompts may name, as <lora:id:0.8>")
     async def loras() -> list[dict[str, object]]:
-        found = studio.models.networks.loras
+        found = studio.models.adapters.loras
         return [{"id": name, "base": typed_place(studio.models, it.base)} for name, it in found.items()]
 
     @router.get("/embeddings", summary="The learned words that prompts may contain")
     async def embeddings() -> list[dict[str, object]]:
-        found = studio.models.networks.words
+        found = studio.models.adapters.words
         return [{"word": word, "vectors": it.vectors, "width": it.width} for word, it in found.items()]
 
     @router.post("/png-info", summary="The settings in a PNG")

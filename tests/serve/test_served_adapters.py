@@ -13,7 +13,7 @@ from random_networks import write_networks
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.weights.textual_inversion import LearnedWord, write_word
-from unveil.serve.networks import networks_of
+from unveil.serve.adapters import adapters_of
 
 BASE = {"checkpoint": "shapes-text", "steps": 2, "seed": 3, "scale": 2.0}
 PROMPT = "a red circle"
@@ -147,11 +147,11 @@ def test_files_that_cannot_be_served_are_refused_at_the_start(folder, tmp_path, 
         ([], [str(folder / "ring.safetensors")] * 2, "twice"),
     ):
         with pytest.raises(UnveilError, match=said):
-            networks_of(loras, words)
+            adapters_of(loras, words)
     (run / "config.json").write_text('{"recipe": "lora", "base": "shapes-text"}')
     with pytest.raises(UnveilError, match="has saved nothing yet"):
-        networks_of([str(run)], [])
+        adapters_of([str(run)], [])
     (run / "pytorch_lora_weights.safetensors").write_bytes(b"x")
-    assert networks_of([str(run)], []).loras["run"].base == "shapes-text"
+    assert adapters_of([str(run)], []).loras["run"].base == "shapes-text"
     assert main(["serve", "--lora", "nothing"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

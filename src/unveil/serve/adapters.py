@@ -44,17 +44,17 @@ class Word(NamedTuple):
     width: int
 
 
-class Networks(NamedTuple):
+class Adapters(NamedTuple):
     """LoRA files by id, as `<lora:id:0.8>` of a prompt names them; learned words, as prompts contain them."""
 
     loras: dict[str, Lora]
     words: dict[str, Word]
 
 
-NONE = Networks({}, {})
+NONE = Adapters({}, {})
 
 
-def networks_of(loras: Sequence[str], embeddings: Sequence[str]) -> Networks:
+def adapters_of(loras: Sequence[str], embeddings: Sequence[str]) -> Adapters:
     """Look at the files of `unveil serve --lora ... --embedding ...`.
 
     Args:
@@ -75,15 +75,14 @@ def networks_of(loras: Sequence[str], embeddings: Sequence[str]) -> Networks:
         found[name] = Lora(path, _base(path))
     words: dict[str, Word] = {}
     for place in embeddings:
-        from unveil.image.weights.textual_inversion import read_words
+        from unveil.image.recipes.embeddings import words_of
 
-        for word in read_words(_placed(place, "inversion")):
-            if word.token in words:
-                raise UnveilError(
-                    f"{place}: the learned word {word.token[:60]} is there twice; leave one out"
-                )
-            words[word.token] = Word(_placed(place, "inversion"), *word.vectors.shape)
-    return Networks(found, words)
+        path = _placed(place, "inversion")
+        for word, shape in words_of(path).items():
+            if word in words:
+                raise UnveilError(f"{place}: the learned word {word[:60]} is there twice; leave one out")
+            words[word] = Word(path, *shape)
+    return Adapters(found, words)
 
 
 def _placed(place: str, recipe: str) -> Path:
@@ -111,7 +110,7 @@ def _base(path: Path) -> str:
     return str(_config(path).get("base", "")) if (path / "config.json").is_file() else ""
 
 
-def named(config: SampleImage, networks: Networks) -> SampleImage:
+def named(config: SampleImage, adapters: Adapters) -> SampleImage:
     """The config with the files that its prompts name, as `unveil sample image` takes them: the folders of
     LoRA files, and the files of learned words.
 
@@ -120,12 +119,12 @@ def named(config: SampleImage, networks: Networks) -> SampleImage:
     """
     tags = [tag for prompt in config.prompt for tag in without_loras(prompt)[1]]
     for tag in tags:
-        if tag.name not in networks.loras:
-            known = f"there are {', '.join(networks.loras)}" if networks.loras else "this server has none"
+        if tag.name not in adapters.loras:
+            known = f"there are {', '.join(adapters.loras)}" if adapters.loras else "this server has none"
             raise Refused(400, f"`prompt`: there is no LoRA file named {tag.name[:80]!r}; {known}")
-    folders = dict.fromkeys(str(networks.loras[tag.name].path.parent) for tag in tags)
+    folders = dict.fromkeys(str(adapters.loras[tag.name].path.parent) for tag in tags)
     said = [*config.prompt, str(config.settings.negative)]
-    files = [str(it.path) for word, it in networks.words.items() if any(_says(text, word) for text in said)]
+    files = [str(it.path) for word, it in adapters.words.items() if any(_says(text, word) for text in said)]
     return changed(config, lora=tuple(folders), embedding=tuple(dict.fromkeys(files)))
 
 
@@ -133,7 +132,7 @@ def _says(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def tagged(config: SampleImage, networks: Networks) -> tuple[Tagged, list[str]]:
+def tagged(config: SampleImage, adapters: Adapters) -> tuple[Tagged, list[str]]:
     """The LoRA files of the prompts with their factors, and the prompts without tags.
 
     Raises:
@@ -142,7 +141,7 @@ def tagged(config: SampleImage, networks: Networks) -> tuple[Tagged, list[str]]:
     split = [without_loras(prompt) for prompt in config.prompt]
     if len({tags for _, tags in split}) > 1:
         raise ValueError("all prompts of a job must name the same LoRA files with the same weights")
-    files = [(networks.loras[tag.name].path, tag) for tag in (split[0][1] if split else ())]
+    files = [(adapters.loras[tag.name].path, tag) for tag in (split[0][1] if split else ())]
     return files, [text for text, _ in split]
 
 
@@ -156,7 +155,7 @@ def findable(config: SampleImage, files: Tagged) -> bool:
         return False
 
 
-def add_networks(model: ImageModel, files: Tagged, config: SampleImage) -> ImageModel:
+def add_adapters(model: ImageModel, files: Tagged, config: SampleImage) -> ImageModel:
     """The model with LoRA files merged into it and with learned words; it is changed.
 
     Raises:
