@@ -292,7 +292,6 @@ def test_on_a_phone(visit):
     for name in ("#start", "#larger", "#vary", "#plot"):
         page.click(f"{name} summary")
         check_width(page)
-    picture(page, "images-phone")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def words_of(path: Path) -> dict[str, tuple[int, int]]:
-    """The learned words of a file or folder with the shapes (n, W) of their vectors; raises as `read_words`."""
+    """The learned words of a file or folder, with the shapes (n, W) of their vectors.
+
+    Raises:
+        UnveilError: it cannot be read, or holds no learned words.
+    """
     from unveil.image.weights.textual_inversion import read_words
 
     return {word.token: (len(word.vectors), word.vectors.shape[1]) for word in read_words(path)}
