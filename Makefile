@@ -4,7 +4,7 @@ TORCH_INDEX ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: setup demo fmt lint type arch test golden test-slow docs bench check clean
+.PHONY: setup demo fmt lint type arch test test-studio golden test-slow docs bench check clean
 
 setup: .venv/all
 
@@ -24,6 +24,10 @@ setup: .venv/all
 
 .venv/docs: .venv/dev
 	$(PIP) -e '.[maze,pusht,text,dev,docs]'
+	@touch $@ .venv/dev .venv/demo
+
+.venv/studio: .venv/dev
+	$(PIP) -e '.[maze,pusht,text,dev,studio-test]'
 	@touch $@ .venv/dev .venv/demo
 
 .venv/all: .venv/pip
@@ -49,6 +53,12 @@ arch: .venv/dev
 
 test: .venv/dev
 	.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadscope
+
+# The page of `unveil serve` in Chromium, which is installed by apt if this runs as root. UNVEIL_SCREENSHOTS=1
+# writes docs/studio/*.png.
+test-studio: .venv/studio
+	bash .ci/chromium
+	.venv/bin/python -m pytest -m browser tests/studio
 
 # Golden numbers on this machine as on processors with less: SSE4.1 and AVX2, one thread and two.
 golden: .venv/dev

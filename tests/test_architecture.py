@@ -103,7 +103,7 @@ def test_public_names_resolve():
 def test_tests_lie_where_the_tree_has_what_they_test():
     """A folder of tests is a folder of the source, or `benchmarks`; what concerns several rooms lies above
     them. Fixtures have folders of their own."""
-    fixtures = {"demonstrations", "golden", "weights", "benchmarks"}
+    fixtures = {"demonstrations", "golden", "weights", "benchmarks", "studio"}  # studio: the page
     folders = {
         p.parent.relative_to(ROOT / "tests")
         for p in (ROOT / "tests").rglob("*.py")

@@ -1218,6 +1218,24 @@ FLIPS = [
         "tests/serve/test_policies.py",
     ),
     ("serve/a1111/pictures.py", "soft * new + (1 - soft) * before", "before", "tests/serve/test_a1111.py"),
+    (
+        "serve/adapters.py",
+        "if tag.name not in adapters.loras:",
+        "if not tag.name:",
+        "tests/serve/test_served_adapters.py",
+    ),
+    (
+        "serve/plots.py",
+        "range(int((last - first) / step) + 1)",
+        "range(int((last - first) / step))",
+        "tests/serve/test_plots.py",
+    ),
+    (
+        "serve/api/plot_request.py",
+        "zip(axes, reversed(places), strict=True)",
+        "zip(axes, places, strict=True)",
+        "tests/serve/test_plots.py",
+    ),
     ("serve/guard.py", "if origin.lower() not in (", "if origin.lower() in (", "tests/serve/test_attacks.py"),
     (
         "serve/texts.py",

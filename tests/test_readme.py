@@ -41,7 +41,8 @@ def test_it_is_read_in_a_minute():
 
 
 def test_its_picture_moves_and_is_small():
-    (name,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", ENGLISH)
+    name, studio = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", ENGLISH)
+    assert (ROOT / studio).stat().st_size <= 150_000
     file = ROOT / name
     assert file.stat().st_size < 1.5e6
     assert f"python {Path(name).with_suffix('.py')}" in ENGLISH and (ROOT / name).with_suffix(".py").is_file()

@@ -57,7 +57,17 @@ EXTRAS = {
 }
 """Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
-SERVE_FLAGS = ("checkpoint", "data", "runs", "port", "host", "token", "open")  # that --help shows
+SERVE_FLAGS = (
+    "checkpoint",
+    "lora",
+    "embedding",
+    "data",
+    "runs",
+    "port",
+    "host",
+    "token",
+    "open",
+)  # of --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

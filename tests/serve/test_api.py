@@ -149,7 +149,7 @@ def test_variations_and_a_second_pass(client):
         ({"from": ["x"]}, 400, "no base64"),
         ({"from": ["https://example.org/a.png"], "task": "img2img"}, 400, "not fetched"),
         ({"from": ["file:///etc/passwd"], "task": "img2img"}, 400, "not fetched"),
-        ({"prompt": ["<lora:../../x:1> a cat"]}, None, "LoRA"),
+        ({"prompt": ["<lora:../../x:1> a cat"]}, 400, "no LoRA file named '../../x'"),
         ({"solver": "ddim", "variance": "small"}, 422, "`variance`"),
         ({"solver": "heun", "eta": 0.5}, 400, "`eta` needs"),
     ],

@@ -64,6 +64,11 @@ class Serve:
     them by id"""
     runs: Path = Path("runs-studio")
     """folder for the runs of trainings, made when the first one starts"""
+    lora: tuple[str, ...] = ()
+    """LoRA files, or runs of `unveil train lora`, which `<lora:NAME:0.8>` of a prompt may name: NAME is the
+    name of the file without suffix, or of the run"""
+    embedding: tuple[str, ...] = ()
+    """files of learned words, or runs of `unveil train inversion`, whose words prompts may contain"""
     port: Annotated[int, Bounds(0, 65535)] = 7860
     """port; 0 takes a free one"""
     host: str = "127.0.0.1"

@@ -11,6 +11,7 @@ import numpy as np
 
 from unveil.image.recipes.config import SampleImage
 from unveil.runs.flags import changed
+from unveil.serve.adapters import findable, tagged
 from unveil.serve.config import Limits
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described, Models
@@ -60,6 +61,7 @@ class Made(NamedTuple):
     Args:
         pixels: (N, C, H, W) uint8.
         sides: height and width of the first pass.
+        grid: a PNG of all with labels, of a plot.
     """
 
     pixels: np.ndarray
@@ -67,11 +69,12 @@ class Made(NamedTuple):
     infotexts: list[str]
     config: SampleImage
     sides: tuple[int, int]
+    grid: bytes = b""
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self.pixels.nbytes + sum(map(len, self.files))
+        return self.pixels.nbytes + len(self.grid) + sum(map(len, self.files))
 
 
 def settled(model: Described, models: Models, values: dict[str, object]) -> SampleImage:
@@ -151,20 +154,20 @@ def make_images(
         ValueError, UnveilError: settings that this model cannot follow.
         Cancelled: the job was cancelled.
     """
+    from unveil.files.digest import digest
     from unveil.files.pictures import png_bytes
     from unveil.image.given import Given
     from unveil.image.recipes.given_pictures import Prepared
     from unveil.image.recipes.infotexts import infotexts
-    from unveil.image.recipes.loras import named_loras
     from unveil.image.recipes.passes import made_by
-    from unveil.image.recipes.reproduce import parameters
+    from unveil.image.recipes.reproduce import input_files, parameters
     from unveil.image.recipes.sample import classes_of, prompts_of, settings_of
     from unveil.runs.device import enough_memory
 
     job.report(0, calls_of(config))
-    opened, model = models.opened(described), models.image(described)
+    loras, plain = tagged(config, models.adapters)
+    opened, model = models.opened(described), models.tuned(described, config, loras)
     settings = settings_of(config.settings, opened.names, bool(opened.config.get("captions")))
-    _, plain = named_loras((), config.prompt)  # refuses prompts that name files
     prompts = prompts_of(plain, config.n, opened)
     unconditional = given is not None and not config.label and bool(opened.names)
     labels = classes_of((-1,) if unconditional else config.label, config.n, opened.names)
@@ -181,13 +184,14 @@ def make_images(
         except Ended as ended:
             pixels = ended.pixels
             sides = (pixels.shape[2], pixels.shape[3])
-    repeatable = not job.skip.is_set() and (given is None or given.repeatable)
     if given is not None and given.finish is not None:
         pixels = given.finish(pixels)
-    named = changed(config, checkpoint=described.id)
-    texts = infotexts(named, settings, prompts, config.n, sides)
-    weights = "+".join([models.digest(described), *(given.digests if given else ())])
-    text = parameters(config, model.device, weights) if repeatable else ""
+    texts = infotexts(changed(config, checkpoint=described.id), settings, prompts, config.n, sides)
+    text = ""
+    if not job.skip.is_set() and (given is None or given.repeatable) and findable(config, loras):
+        used = map(digest, input_files(changed(config, given=(), mask="")))
+        weights = "+".join([models.digest(described), *(given.digests if given else ()), *used])
+        text = parameters(config, model.device, weights)
     files = [png_bytes(it.transpose(1, 2, 0), text, texts[k]) for k, it in enumerate(pixels)]
     return Made(pixels, files, texts, config, sides)
 
@@ -222,8 +226,8 @@ def calls_of(config: SampleImage) -> int:
 class Watching:
     """Report the progress of a sampling to its job, with previews of the predicted clean images.
 
-    Previews take at most a tenth of the time: one is made if the time since the last one is ten times what
-    that one took.
+    Previews are made when somebody has asked for one, and take at most a tenth of the time: one is made if
+    the time since the last one is ten times what that one took.
     """
 
     def __init__(self, model: ImageModel, job: Job, calls: int) -> None:
@@ -239,7 +243,7 @@ class Watching:
         if self.job.skip.is_set():
             raise Ended(self.model.pixels(belief).numpy())
         now, preview = self.job.clock(), None
-        if now - self._last >= self._took / PREVIEW_SHARE:
+        if self.job.watched and now - self._last >= self._took / PREVIEW_SHARE:
             preview = preview_of(self.model, belief)
             self._last = self.job.clock()
             self._took = self._last - now

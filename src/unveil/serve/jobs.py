@@ -41,6 +41,8 @@ class Job:
         self.kind, self.work, self.size, self.clock = kind, work, size, clock
         self.state: State = "queued"
         self.step, self.steps = 0, 0
+        self.earlier, self.all = 0, 0  # steps before the present part, and of all parts, of a job of several
+        self.watched = False  # somebody asked for a preview, so that they are made
         self.preview: bytes | None = None
         self.texts: tuple[str, ...] = ()  # what will not change any more, of a job of text
         self.data: JsonObject = {}  # what there is so far, of other jobs
@@ -85,7 +87,7 @@ class Job:
     ) -> None:
         """Record progress and tell the listeners; raises as `check`."""
         self.check()
-        self.step, self.steps = step, steps
+        self.step, self.steps = self.earlier + step, self.all or steps
         self.preview = preview or self.preview
         self.texts = self.texts if texts is None else texts
         self.data = self.data if data is None else data

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from unveil.errors import UnveilError
 from unveil.files.json_objects import JsonObject
+from unveil.serve.adapters import NONE, Adapters, Tagged, add_adapters
 from unveil.serve.refusal import Refused
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
     from unveil.image.model import ImageModel
+    from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.load import Opened
     from unveil.planning.path_model import PathModel
     from unveil.planning.recipes.locomotion.pair import Pair
@@ -174,10 +176,13 @@ class Models:
     Args:
         checkpoints: names and paths besides the packaged models.
         memory: bytes of weights that may be loaded.
+        adapters: LoRA files and learned words that prompts may name.
     """
 
-    def __init__(self, checkpoints: Sequence[str], memory: int, device: str = "auto") -> None:
-        self.memory, self.device = memory, device
+    def __init__(
+        self, checkpoints: Sequence[str], memory: int, device: str = "auto", adapters: Adapters = NONE
+    ) -> None:
+        self.memory, self.device, self.adapters = memory, device, adapters
         self.described: dict[str, Described] = {}
         self._loaded: OrderedDict[str, Module] = OrderedDict()
         self._opened: dict[str, Opened] = {}
@@ -283,6 +288,21 @@ class Models:
             if (it := self._loaded.get(model.id)) is None:
                 it = load_models(self.opened(model), None, self.device)[0]
             self._use(model.id, it)
+            assert isinstance(it, ImageModel)
+            return it
+
+    def tuned(self, model: Described, config: SampleImage, files: Tagged) -> ImageModel:
+        """The image model with LoRA files and the words of a config; raises also as `add_adapters`."""
+        from unveil.image.model import ImageModel
+        from unveil.image.recipes.load import load_models
+
+        if not files and not config.embedding:
+            return self.image(model)
+        name = f"{model.id} with {[(str(path), tag) for path, tag in files]} {config.embedding}"
+        with self._lock:
+            if (it := self._loaded.get(name)) is None:
+                it = add_adapters(load_models(self.opened(model), None, self.device)[0], files, config)
+            self._use(name, it)
             assert isinstance(it, ImageModel)
             return it
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from unveil.image.recipes.config import SampleImage
+from unveil.serve.adapters import adapters_of, named
 from unveil.serve.config import Serve
-from unveil.serve.images import Input, Made, check_limits, make_images
+from unveil.serve.images import Input, Made, check_limits, check_sides, make_images
 from unveil.serve.jobs import Full, Job, Jobs, Work
 from unveil.serve.models import Described, Models
+from unveil.serve.plots import Plot, make_plot
 from unveil.serve.policies import Sessions
 from unveil.serve.refusal import Refused
 from unveil.serve.trainings.runs import Trainings
@@ -49,9 +51,24 @@ class Studio:
             Refused: it is too large, or the queue is full.
         """
         check_limits(config, model, self.settings.limits)
-        return self.submit(
-            "image", lambda job: make_images(config, given, model, self.models, job), lambda it: _size(it)
-        )
+        config = named(config, self.models.adapters)
+        return self.submit("image", lambda job: make_images(config, given, model, self.models, job), _size)
+
+    def plot(self, plot: Plot, given: Input | None, model: Described) -> Job:
+        """Put a plot into the queue; its result is `Made`, with a grid.
+
+        Raises:
+            Refused: it is too large, or the queue is full.
+        """
+        limits, cells = self.settings.limits, [named(it, self.models.adapters) for it in plot.cells]
+        if len(cells) > limits.largest_n:
+            raise Refused(400, f"{len(cells)} images: this server makes at most {limits.largest_n} per job")
+        for config in cells:
+            check_limits(config, model, limits)
+        width, height = cells[0].size or (model.width, model.height)
+        check_sides(limits, sum(it.high.hires**2 for it in cells), width, height)
+        plot = plot._replace(cells=cells)
+        return self.submit("plot", lambda job: make_plot(plot, given, model, self.models, job), _size)
 
     def close(self) -> None:
         """Stop the training, which saves, and end the sessions and the jobs."""
@@ -77,7 +94,8 @@ def studio_of(settings: Serve) -> Studio:
         UnveilError: a checkpoint that does not exist or is not served.
     """
     limits = settings.limits
-    models = Models(settings.checkpoint, int(limits.memory * 1e9), settings.device)
+    adapters = adapters_of(settings.lora, settings.embedding)
+    models = Models(settings.checkpoint, int(limits.memory * 1e9), settings.device, adapters)
     studio = Studio(settings, models, Jobs(limits.queue, limits.seconds, int(limits.kept * 1e6)))
     studio.trainings.restore()
     return studio

@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
 
 
+def words_of(path: Path) -> dict[str, tuple[int, int]]:
+    """The learned words of a file or folder, with the shapes (n, W) of their vectors.
+
+    Raises:
+        UnveilError: it cannot be read, or holds no learned words.
+    """
+    from unveil.image.weights.textual_inversion import read_words
+
+    return {word.token: (len(word.vectors), word.vectors.shape[1]) for word in read_words(path)}
+
+
 def add_embeddings(model: ImageModel, files: Sequence[str]) -> None:
     """Teach the text encoder of a model the words of files.
 

@@ -36,8 +36,6 @@ FIXED: dict[str, object] = {
         for name in ("None", *FILTERS)
     ],
     "/latent-upscale-modes": [{"name": name} for name in UPSCALERS.values() if name.startswith("Latent")],
-    "/loras": [],
-    "/embeddings": {"loaded": {}, "skipped": {}},
     "/hypernetworks": [],
     "/face-restorers": [],
     "/realesrgan-models": [],
@@ -75,6 +73,28 @@ def sd_models(studio: Studio) -> list[Json]:
         }
         for one in studio.models.of_kind("image")
     ]
+
+
+def loras(studio: Studio) -> list[Json]:
+    """The LoRA files. `path` is the id, as of models."""
+    return [
+        {"name": name, "alias": name, "path": name, "metadata": {}} for name in studio.models.adapters.loras
+    ]
+
+
+def embeddings(studio: Studio) -> Json:
+    """The learned words; which of them fit a model is known when they are used."""
+    found = {
+        word: {
+            "step": None,
+            "sd_checkpoint": None,
+            "sd_checkpoint_name": None,
+            "shape": it.width,
+            "vectors": it.vectors,
+        }
+        for word, it in studio.models.adapters.words.items()
+    }
+    return {"loaded": found, "skipped": {}}
 
 
 def options(studio: Studio, model: Described) -> Json:
@@ -124,6 +144,7 @@ def progress(studio: Studio, skip_image: bool) -> Json:
     }
     done = max(0.01, job.progress)  # 0 means that nothing runs
     elapsed = max(0.0, job.clock() - job.began)
+    job.watched |= not skip_image
     preview = job.preview
     shown = base64.b64encode(preview).decode() if preview and not skip_image else None
     return answer | {

@@ -107,13 +107,21 @@ def routes(studio: Studio) -> APIRouter:
     async def sd_models() -> list[Json]:
         return lists.sd_models(studio)
 
+    @router.get("/loras")
+    async def loras() -> list[Json]:
+        return lists.loras(studio)
+
+    @router.get("/embeddings")
+    async def embeddings() -> Json:
+        return lists.embeddings(studio)
+
     for path, answer in lists.FIXED.items():
         _add_fixed(router, path, answer)
     router.add_api_route("/memory", lists.memory, methods=["GET"])
     for path in ("/refresh-checkpoints", "/refresh-loras", "/refresh-embeddings", "/reload-checkpoint"):
         _add_fixed(router, path, None, "POST")
     del txt2img, img2img, progress, interrupt, skip, options, set_options, png_info
-    del extra_single_image, unload, sd_models
+    del extra_single_image, unload, sd_models, loras, embeddings
     return router
 
 

@@ -1,5 +1,6 @@
 """Requests of `/api/images`: the settings of `unveil sample image`, with uploads in place of files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
@@ -71,11 +72,29 @@ class PngInfo:
     image: Annotated[str, Field(description="a PNG as base64 or data URL")]
 
 
-def config_of(asked: ImageJob, model: Described, studio: Studio) -> tuple[SampleImage, Input | None]:
-    """The config of a request, and its uploads.
+def uploads_of(asked: ImageJob, studio: Studio) -> tuple[list[Upload], Upload | None]:
+    """The images and the mask of a request.
 
     Raises:
-        ValueError, Refused: settings that exclude each other, or uploads that cannot be used.
+        Refused: they cannot be read, or do not belong to the task.
+    """
+    megapixels = studio.settings.limits.megapixels
+    uploads = [picture(decoded(text), megapixels) for text in asked.given]
+    mask = picture(decoded(asked.mask), megapixels) if asked.mask else None
+    if bool(uploads) != bool(asked.task):
+        raise Refused(400, "`task` needs images in `from`, and images need a `task`")
+    if (mask is not None) != (asked.task == "inpaint"):
+        raise Refused(400, "`task=inpaint` needs a `mask`, and nothing else does")
+    return uploads, mask
+
+
+def config_of(
+    asked: ImageJob, model: Described, studio: Studio, uploads: Sequence[Upload], mask: Upload | None
+) -> SampleImage:
+    """The config of a request.
+
+    Raises:
+        ValueError, Refused: settings that exclude each other.
     """
     from secrets import randbelow
 
@@ -87,20 +106,12 @@ def config_of(asked: ImageJob, model: Described, studio: Studio) -> tuple[Sample
         raise Refused(400, "`prompt`: this model reads no prompts; leave it out")
     if not model.classes and asked.label:
         raise Refused(400, "`class`: this model has no classes; leave it out")
-    megapixels = studio.settings.limits.megapixels
-    uploads = [picture(decoded(text), megapixels) for text in asked.given]
-    mask = picture(decoded(asked.mask), megapixels) if asked.mask else None
-    if bool(uploads) != bool(asked.task):
-        raise Refused(400, "`task` needs images in `from`, and images need a `task`")
-    if (mask is not None) != (asked.task == "inpaint"):
-        raise Refused(400, "`task=inpaint` needs a `mask`, and nothing else does")
     values["given"] = tuple(f"uploaded-{it.digest[:12]}.png" for it in uploads)
     values["mask"] = f"uploaded-{mask.digest[:12]}.png" if mask else ""
-    config = settled(model, studio.models, values)
-    return config, read(config, uploads, mask, model) if uploads else None
+    return settled(model, studio.models, values)
 
 
-def read(config: SampleImage, uploads: list[Upload], mask: Upload | None, model: Described) -> Input:
+def read(config: SampleImage, uploads: Sequence[Upload], mask: Upload | None, model: Described) -> Input:
     """Uploads at the size of the result, as `unveil sample image` reads files.
 
     Raises:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
 
 from unveil.files.json_objects import JsonObject
 from unveil.image.infotext import Infotext, parse_infotext
 from unveil.image.sampler_names import solver_and_grid
 from unveil.serve.api.image_request import ImageJob
+from unveil.serve.api.plot_request import PlotJob
 from unveil.serve.images import typed_place
 from unveil.serve.models import Models
+from unveil.serve.plots import CHUNK
 from unveil.serve.uploads import Upload
 
 if TYPE_CHECKING:
     from unveil.image.high_resolution import Upscaler
 
 OWN, INFOTEXT = "unveil", "parameters"
+MISSING = "the model of this image is not served here"
+NEEDED = "the image was made from uploads, which are needed again"
 
 
 def fields_of(upload: Upload, models: Models) -> dict[str, object]:
@@ -25,9 +31,16 @@ def fields_of(upload: Upload, models: Models) -> dict[str, object]:
 
     Returns:
         `fields`: of `ImageJob`, all that the PNG says; those of unveil make the same images again, bit for
-        bit on the same machine, with the same uploads. `infotext`: as other programs write it. `note`: what
-        is missing.
+        bit on the same machine, with the same uploads. `plot`: the axes of a grid. `infotext`: as other
+        programs write it. `note`: what is missing.
     """
+    if (plot := _plot(upload.texts.get(CHUNK, ""))) is not None:
+        image = plot.image
+        found = {name: value for name, value in asdict(image).items() if value not in (None, (), "")}
+        found["checkpoint"] = typed_place(models, image.checkpoint)
+        axes = {name: asdict(one) for name in "xyz" if (one := getattr(plot, name)) is not None}
+        note = NEEDED if image.task else "" if found["checkpoint"] else MISSING
+        return {"fields": found, "plot": axes, "infotext": "", "note": note}
     text = upload.texts.get(INFOTEXT, "")
     own = _own(upload.texts.get(OWN, ""))
     found = _from_own(own, models) if own is not None else _from_infotext(parse_infotext(text), models)
@@ -35,10 +48,18 @@ def fields_of(upload: Upload, models: Models) -> dict[str, object]:
     if own is None and not text:
         notes.append("no settings in this image; programs that edit images drop them")
     elif not found.get("checkpoint"):
-        notes.append("the model of this image is not served here")
+        notes.append(MISSING)
     if own is not None and own.get("given"):
-        notes.append("the image was made from uploads, which are needed again")
-    return {"fields": found, "infotext": text, "note": "; ".join(notes)}
+        notes.append(NEEDED)
+    return {"fields": found, "plot": {}, "infotext": text, "note": "; ".join(notes)}
+
+
+def _plot(text: str) -> PlotJob | None:
+    """The request that the PNG of a grid holds; None: it holds none."""
+    try:
+        return TypeAdapter(PlotJob).validate_json(text) if text else None
+    except ValueError:
+        return None
 
 
 def _own(text: str) -> JsonObject | None:

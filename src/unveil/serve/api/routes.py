@@ -7,9 +7,10 @@ from dataclasses import fields
 from fastapi import APIRouter, Response
 from starlette.responses import StreamingResponse
 
-from unveil.serve.api.image_request import ImageJob, PngInfo, config_of
+from unveil.serve.api.image_request import ImageJob, PngInfo, config_of, read, uploads_of
+from unveil.serve.api.plot_request import PlotJob, plot_of
 from unveil.serve.api.png_info import fields_of
-from unveil.serve.images import Made
+from unveil.serve.images import Made, typed_place
 from unveil.serve.jobs import Job
 from unveil.serve.models import Described
 from unveil.serve.refusal import Refused
@@ -31,8 +32,28 @@ def routes(studio: Studio) -> APIRouter:
     @router.post("/images", status_code=202, summary="Make images: a job")
     def images(asked: ImageJob) -> dict[str, object]:
         model = studio.models.find(asked.checkpoint, "image")
-        config, given = config_of(asked, model, studio)
+        uploads, mask = uploads_of(asked, studio)
+        config = config_of(asked, model, studio, uploads, mask)
+        given = read(config, uploads, mask, model) if uploads else None
         return shown_job(studio.images(config, given, model))
+
+    @router.post("/plots", status_code=202, summary="Make an X/Y/Z plot of images: a job")
+    def plots(asked: PlotJob) -> dict[str, object]:
+        model = studio.models.find(asked.image.checkpoint, "image")
+        uploads, mask = uploads_of(asked.image, studio)
+        plot = plot_of(asked, model, studio, uploads, mask)
+        given = read(plot.cells[0], uploads, mask, model) if uploads else None
+        return shown_job(studio.plot(plot, given, model))
+
+    @router.get("/loras", summary="The LoRA files that prompts may name, as <lora:id:0.8>")
+    async def loras() -> list[dict[str, object]]:
+        found = studio.models.adapters.loras
+        return [{"id": name, "base": typed_place(studio.models, it.base)} for name, it in found.items()]
+
+    @router.get("/embeddings", summary="The learned words that prompts may contain")
+    async def embeddings() -> list[dict[str, object]]:
+        found = studio.models.adapters.words
+        return [{"word": word, "vectors": it.vectors, "width": it.width} for word, it in found.items()]
 
     @router.post("/png-info", summary="The settings in a PNG")
     def png_info(asked: PngInfo) -> dict[str, object]:
@@ -57,9 +78,10 @@ def routes(studio: Studio) -> APIRouter:
     async def events(job: str) -> StreamingResponse:
         return StreamingResponse(_events(_job(studio, job)), media_type="text/event-stream")
 
-    @router.get("/jobs/{job}/preview", summary="What is predicted now: a PNG")
+    @router.get("/jobs/{job}/preview", summary="What is predicted now: a PNG, from the second call on")
     async def preview(job: str) -> Response:
-        data = _job(studio, job).preview
+        it = _job(studio, job)
+        it.watched, data = True, it.preview
         if data is None:
             return Response(status_code=204)
         return Response(data, media_type="image/png", headers={"cache-control": "no-store"})
@@ -71,6 +93,13 @@ def routes(studio: Studio) -> APIRouter:
             raise Refused(404, "there is no such result")
         return it
 
+    @router.get("/jobs/{job}/grid", summary="The labelled grid of a plot: a PNG")
+    async def grid(job: str) -> Response:
+        made = _job(studio, job).result
+        if not isinstance(made, Made) or not made.grid:
+            raise Refused(404, "there is no such grid")
+        return Response(made.grid, media_type="image/png")
+
     @router.get("/jobs/{job}/images/{number}", summary="An image of a job: a PNG")
     async def image(job: str, number: int) -> Response:
         made = _job(studio, job).result
@@ -78,7 +107,8 @@ def routes(studio: Studio) -> APIRouter:
             raise Refused(404, "there is no such image")
         return Response(made.files[number], media_type="image/png")
 
-    del models, images, png_info, jobs, job_by_id, cancel, events, preview, result, image
+    del models, images, plots, loras, embeddings, png_info, jobs, job_by_id, cancel, events, preview, result
+    del grid, image
     return router
 
 
@@ -102,6 +132,7 @@ def shown_job(job: Job) -> dict[str, object]:
         "texts": list(job.texts),
         "data": job.data,
         "images": images,
+        "grid": isinstance(job.result, Made) and bool(job.result.grid),
         "infotexts": job.result.infotexts if isinstance(job.result, Made) else [],
         "error": job.error,
     }

@@ -195,6 +195,7 @@ async def _answer(
     config = await run_in_threadpool(config_of, asked, model, studio, given)
     job = studio.images(config, given, model)
     if asked.stream:
+        job.watched = bool(asked.partial_images)
         parts = _streamed(job, studio, event, asked.partial_images or 0)
         return StreamingResponse(parts, media_type="text/event-stream")
     made = await studio.made(job, gone_of(request))
