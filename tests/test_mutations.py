@@ -965,12 +965,6 @@ FLIPS = [
     ),
     (
         "image/data/shapes.py",
-        "1.0 - MARGIN - b[high] - moves[1]",
-        "1.0 - MARGIN - b[high] + moves[1]",
-        "tests/image/data/test_shapes.py",
-    ),
-    (
-        "image/data/shapes.py",
         "if rng.random() < 0.5 else",
         "if rng.random() > 0.6 else",
         "tests/image/data/test_shapes.py",
