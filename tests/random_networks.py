@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 import unveil
-from unveil.image.learned_words import table_of
+from unveil.image.prompts.learned_words import table_of
 from unveil.image.weights.lora import LoraWeights
 from unveil.image.weights.lora_files import write_kohya
 from unveil.image.weights.lora_layers import layers_of

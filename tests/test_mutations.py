@@ -40,7 +40,7 @@ LINEAR, FOREIGN = "tests/image/networks/test_linear_unet2d.py", "tests/image/wei
 NOISE = "tests/sampling/test_noise.py"
 AUTOENCODER, AUTOENCODING = (
     "tests/image/networks/test_autoencoder.py",
-    "tests/image/test_autoencoder_training.py",
+    "tests/image/latents/test_autoencoder_training.py",
 )
 EMOJI, SHAPE_SCORES = "tests/image/data/test_emoji.py", "tests/image/evaluation/test_shape_scores.py"
 CLIP_MODEL = "tests/image/test_clip_model.py"
@@ -50,7 +50,7 @@ CASCADE = "tests/image/test_cascade.py"
 GLIDE_FILES = "tests/image/weights/test_glide_files.py"
 CLIP_TEXT = "tests/image/networks/test_clip.py"
 SOLVERS = "tests/sampling/test_diffusers_solvers.py tests/sampling/test_solvers.py tests/test_orders.py"
-PROMPT = "tests/image/test_prompt.py tests/image/test_prompt_chunks.py"
+PROMPT = "tests/image/prompts/test_prompt.py tests/image/prompts/test_prompt_chunks.py"
 SECOND_PASS = "tests/image/test_second_pass.py"
 MAPS = "tests/image/recipes/test_stable_diffusion_maps.py"
 FLIPS = [
@@ -872,10 +872,15 @@ FLIPS = [
     ("image/networks/autoencoder.py", "F.pad(x, (0, 1, 0, 1))", "F.pad(x, (1, 0, 1, 0))", AUTOENCODER),
     ("image/networks/autoencoder.py", "exp(0.5 * log_variance)", "exp(log_variance)", AUTOENCODER),
     ("image/networks/taesd.py", "y + self.conv(y)", "x + self.conv(y)", "tests/image/networks/test_taesd.py"),
-    ("image/autoencoder_training.py", "- 1.0 - log_variance", "- 1.0 + log_variance", AUTOENCODING),
-    ("image/autoencoder_training.py", "torch.lerp(self.scale**-2,", "torch.lerp(self.scale,", AUTOENCODING),
+    ("image/latents/autoencoder_training.py", "- 1.0 - log_variance", "- 1.0 + log_variance", AUTOENCODING),
     (
-        "image/autoencoder_training.py",
+        "image/latents/autoencoder_training.py",
+        "torch.lerp(self.scale**-2,",
+        "torch.lerp(self.scale,",
+        AUTOENCODING,
+    ),
+    (
+        "image/latents/autoencoder_training.py",
         "model.discriminator(y.detach())",
         "model.discriminator(y)",
         AUTOENCODING,
@@ -886,12 +891,17 @@ FLIPS = [
         "F.relu(1.0 - made)",
         "tests/image/networks/test_discriminator.py",
     ),
-    ("image/latent.py", "decode(z / self.scale)", "decode(z * self.scale)", "tests/image/test_latent.py"),
     (
-        "image/cached_latents.py",
+        "image/latents/latent.py",
+        "decode(z / self.scale)",
+        "decode(z * self.scale)",
+        "tests/image/latents/test_latent.py",
+    ),
+    (
+        "image/latents/cached_latents.py",
         "torch.where(flips, x.flip(-1), x)",
         "torch.where(flips, x.flip(-2), x)",
-        "tests/image/test_cached_latents.py",
+        "tests/image/latents/test_cached_latents.py",
     ),
     ("image/concat.py", "x * ~hole", "x * hole", CONCAT),
     ("image/concat.py", "level.double() / NOISE_STEPS", "(level + 1).double() / NOISE_STEPS", CONCAT),
@@ -1098,15 +1108,20 @@ FLIPS = [
         "tests/runs/test_checkpoints.py",
     ),
     (
-        "image/prompt.py",
+        "image/prompts/prompt.py",
         "node.options[(step - 1) % len(node.options)]",
         "node.options[step % len(node.options)]",
         PROMPT,
     ),
-    ("image/prompt.py", "past = step > int(", "past = step >= int(", PROMPT),
-    ("image/prompt.py", "(piece[0], piece[1] * factor)", "(piece[0], factor)", PROMPT),
-    ("image/prompt_chunks.py", "len(now) - comma <= rules.back", "len(now) - comma < rules.back", PROMPT),
-    ("image/emphasis.py", "(before / after)", "(after / before)", PROMPT),
+    ("image/prompts/prompt.py", "past = step > int(", "past = step >= int(", PROMPT),
+    ("image/prompts/prompt.py", "(piece[0], piece[1] * factor)", "(piece[0], factor)", PROMPT),
+    (
+        "image/prompts/prompt_chunks.py",
+        "len(now) - comma <= rules.back",
+        "len(now) - comma < rules.back",
+        PROMPT,
+    ),
+    ("image/prompts/emphasis.py", "(before / after)", "(after / before)", PROMPT),
     ("network/lora.py", "(factor * part.scale)", "part.scale", "tests/network/test_lora_layers.py"),
     (
         "files/peft.py",
@@ -1133,10 +1148,10 @@ FLIPS = [
         "tests/image/test_dreambooth.py",
     ),
     (
-        "image/prior_model.py",
+        "image/unclip/prior_model.py",
         "made = x_0 * self.std + self.mean",
         "made = x_0 * self.std - self.mean",
-        "tests/image/test_prior_model.py",
+        "tests/image/unclip/test_prior_model.py",
     ),
     (
         "image/networks/prior.py",
@@ -1145,16 +1160,16 @@ FLIPS = [
         "tests/image/networks/test_prior.py",
     ),
     (
-        "image/autoregressive_prior.py",
+        "image/unclip/autoregressive_prior.py",
         "share = (codes.to(self.mean) + 0.5) / self.codes.bins",
         "share = (codes.to(self.mean) - 0.5) / self.codes.bins",
-        "tests/image/test_autoregressive_prior.py",
+        "tests/image/unclip/test_autoregressive_prior.py",
     ),
     (
-        "image/image_embeddings.py",
+        "image/unclip/image_embeddings.py",
         "difference = (second - first).to(embeddings)",
         "difference = (first - second).to(embeddings)",
-        "tests/image/test_image_embeddings.py",
+        "tests/image/unclip/test_image_embeddings.py",
     ),
     (
         "image/networks/unet2d.py",
@@ -1168,7 +1183,12 @@ FLIPS = [
         "rows.unflatten(0, (count, context)).transpose(0, 1)",
         "tests/image/weights/test_karlo.py",
     ),
-    ("image/learned_words.py", "(ids < first)", "(ids <= first)", "tests/image/test_learned_words.py"),
+    (
+        "image/prompts/learned_words.py",
+        "(ids < first)",
+        "(ids <= first)",
+        "tests/image/prompts/test_learned_words.py",
+    ),
     ("image/clip_model.py", "0.5 * (rows + columns)", "rows", CLIP_MODEL),
     ("image/clip_model.py", "target.sum(1, keepdim=True)", "target.sum()", CLIP_MODEL),
     ("image/clip_model.py", "comb(count - right, k)", "comb(right, k)", CLIP_MODEL),

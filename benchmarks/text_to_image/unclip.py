@@ -18,14 +18,14 @@ from unveil.image.clip_model import ClipModel, chance, equal, recall
 from unveil.image.data.shapes import Scene
 from unveil.image.evaluation.shapes import scores
 from unveil.image.generation import Given
-from unveil.image.image_embeddings import image_embeddings
 from unveil.image.inversion import inverted, slerp
 from unveil.image.model import ImageModel
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.clip.load import load_clip
 from unveil.image.recipes.load import load_image
 from unveil.image.recipes.prior.load import load_prior
 from unveil.image.settings import ImageSettings
+from unveil.image.unclip.image_embeddings import image_embeddings
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.runs.statistics import wilson_ci95
 
 PRIORS = ("diffusion", "autoregressive")

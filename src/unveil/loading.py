@@ -10,13 +10,13 @@ from unveil.runs.recognised import Recognised
 from unveil.runs.verb import wired
 
 if TYPE_CHECKING:
-    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.classifier import ImageClassifier
     from unveil.image.clip_model import ClipModel
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.model import ImageModel
-    from unveil.image.prior_model import PriorModel
-    from unveil.image.unclip import Unclip
+    from unveil.image.unclip.autoregressive_prior import AutoregressivePrior
+    from unveil.image.unclip.prior_model import PriorModel
+    from unveil.image.unclip.unclip import Unclip
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner

@@ -12,10 +12,10 @@ from unveil.image.data.tokenizer import train_words
 from unveil.image.generation import Given, generate
 from unveil.image.model import ImageModel
 from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
+from unveil.image.prompts.text_conditioning import TextConditioning
 from unveil.image.settings import ImageSettings
 from unveil.image.shape import ImageShape
 from unveil.image.solvers import image_times
-from unveil.image.text_conditioning import TextConditioning
 from unveil.process.schedule import cosine_betas, tabulated
 from unveil.sampling.edit import potential_gradient
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.image.cached_latents import cached_latents
 from unveil.image.concat import Beside, check_map, enlarged, low_channels, masked, noised, one_hot
 from unveil.image.data.images import Drawn, ImageSet, RandomImages
 from unveil.image.generation import Given, generate
-from unveil.image.latent import Latents
+from unveil.image.latents.cached_latents import cached_latents
+from unveil.image.latents.latent import Latents
+from unveil.image.latents.random_latents import RandomLatents
 from unveil.image.model import ImageModel
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
-from unveil.image.random_latents import RandomLatents
 from unveil.image.settings import ImageSettings
 from unveil.image.shape import ImageShape
 from unveil.image.training import image_batches, image_loss, seen_beside

@@ -1,8 +1,8 @@
 """DreamBooth's loss: the mean of the instance's losses plus the weighted mean of the class's, by hand."""
 
 import torch
-from test_adapters import batch, small
 
+from prompted_models import batch, small
 from unveil.image.dreambooth import dreambooth_batches
 from unveil.image.training import image_loss
 

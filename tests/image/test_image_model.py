@@ -10,7 +10,7 @@ from torch import nn
 from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.generation import ImageSettings, generate
 from unveil.image.inversion import inverted, slerp
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.image.likelihood import bits_per_dim
 from unveil.image.model import ImageModel, pixels_of
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape

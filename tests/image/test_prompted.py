@@ -7,11 +7,11 @@ from torch import Tensor
 from unveil.image.data.tokenizer import train_words
 from unveil.image.model import ImageModel
 from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
-from unveil.image.prompt import parse, weighted
 from unveil.image.prompted import prompted
+from unveil.image.prompts.prompt import parse, weighted
+from unveil.image.prompts.text_conditioning import TextConditioning
 from unveil.image.settings import ImageSettings
 from unveil.image.shape import ImageShape
-from unveil.image.text_conditioning import TextConditioning
 from unveil.network.condition import Condition
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.grid import uniform

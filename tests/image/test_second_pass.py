@@ -12,11 +12,11 @@ from unveil.image.generation import Given, generate
 from unveil.image.high_resolution import HighResolution
 from unveil.image.model import ImageModel
 from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
+from unveil.image.prompts.text_conditioning import TextConditioning
 from unveil.image.second_pass import enlarged, generate_twice, larger_size
 from unveil.image.settings import ImageSettings
 from unveil.image.shape import ImageShape
 from unveil.image.solvers import image_times
-from unveil.image.text_conditioning import TextConditioning
 from unveil.process.corrupt import corrupt
 from unveil.sampling.gaussian import DDIM
 from unveil.sampling.loop import sample

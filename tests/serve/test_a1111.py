@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 import unveil
 from unveil.image.generation import Given, generate
-from unveil.image.infotext import parse_infotext
+from unveil.image.prompts.infotext import parse_infotext
 from unveil.image.sampler_names import SAMPLERS
 from unveil.image.settings import ImageSettings
 

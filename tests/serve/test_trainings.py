@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-import time
+import threading
 import zipfile
 from pathlib import Path
 
@@ -55,14 +55,14 @@ def served(data):
         yield client, studio
 
 
-def until(client, name, wanted, seconds=120.0):
-    """The state of a training when it is as wanted."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def until(client, name, wanted, looks=3000):
+    """The state of a training when it is as wanted; it is another process, which is looked at now and then."""
+    state, never = {}, threading.Event()
+    for _ in range(looks):
         state = client.get(f"/api/trainings/{name}").json()
         if wanted(state):
             return state
-        time.sleep(0.1)
+        never.wait(0.1)
     raise AssertionError(state)
 
 

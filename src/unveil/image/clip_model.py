@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.image.classifier import classifier_network, noisy_input
+from unveil.image.prompts.text_conditioning import TextConditioning
 from unveil.image.shape import ImageShape
 from unveil.image.shape_parts import image_schedule
-from unveil.image.text_conditioning import TextConditioning
 from unveil.image.training import ImageBatch
 from unveil.network.layers import seeded
 from unveil.process.corrupt import corrupt

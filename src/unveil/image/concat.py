@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.process.corrupt import corrupt
 from unveil.process.schedule import Tabulated, cached, linear_betas, tabulated
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.image.concat import Beside, enlarged, masked, noised, one_hot
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.image.networks.unet2d import UNet2d
+from unveil.image.prompts.text_conditioning import TextConditioning, with_text
 from unveil.image.shape import TABLES, ImageShape
 from unveil.image.shape_parts import image_network, image_schedule
-from unveil.image.text_conditioning import TextConditioning, with_text
 from unveil.network.condition import Condition
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import EDM, eps, flow, v, x0

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from unveil.image.model import ImageModel
-from unveil.image.prompt import Prompt, Timeline, WeightedText, parse, timeline
+from unveil.image.prompts.prompt import Prompt, Timeline, WeightedText, parse, timeline
+from unveil.image.prompts.text_conditioning import with_text
 from unveil.image.settings import ImageSettings
-from unveil.image.text_conditioning import with_text
 from unveil.network.condition import Condition
 from unveil.process.denoised import GaussianDenoise
 from unveil.sampling.composition import Denoiser, changing, composed

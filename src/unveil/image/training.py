@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from unveil.image.concat import Beside
 from unveil.image.data.images import Drawn, RandomImages
 from unveil.image.data.masks import random_masks
+from unveil.image.latents.random_latents import RandomLatents
 from unveil.image.model import ImageModel
 from unveil.image.networks.unet2d import UNet2d
-from unveil.image.random_latents import RandomLatents
 from unveil.image.shape import TABLES, ImageShape
 from unveil.image.shape_parts import image_schedule
 from unveil.network.condition import Condition

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unveil.errors import UnveilError
-from unveil.image.prompt import LoraTag, without_loras
+from unveil.image.prompts.prompt import LoraTag, without_loras
 from unveil.image.recipes.config import SampleImage
 from unveil.runs.flags import changed
 from unveil.serve.refusal import Refused

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from unveil.cli import main
 from unveil.errors import UnveilError
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.loading import load
 
 TINY = split(

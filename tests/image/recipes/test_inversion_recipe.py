@@ -12,7 +12,7 @@ from stripes import TINY, TUNED, WORDS, write_captioned, write_rings
 
 from unveil.cli import main
 from unveil.files.safetensors import read_tensors
-from unveil.image.learned_words import table_of
+from unveil.image.prompts.learned_words import table_of
 from unveil.image.weights.textual_inversion import read_words
 from unveil.loading import load
 

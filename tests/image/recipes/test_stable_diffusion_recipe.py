@@ -128,7 +128,7 @@ def test_solvers_and_sizes_that_are_none_are_one_line(model, tmp_path, capsys):
 
 def test_a_second_pass_is_recorded_and_made_again(model, tmp_path):
     from unveil.files.pictures import read_parameters
-    from unveil.image.infotext import parse_infotext
+    from unveil.image.prompts.infotext import parse_infotext
 
     _, _, folder = model
     sample = [

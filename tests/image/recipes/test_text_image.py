@@ -12,7 +12,7 @@ from stripes import TINY, WORDS, write_captioned, write_stripes
 from unveil.cli import main
 from unveil.files.pictures import read_parameters
 from unveil.image.generation import Given, generate
-from unveil.image.infotext import parse_infotext
+from unveil.image.prompts.infotext import parse_infotext
 from unveil.image.settings import ImageSettings
 from unveil.loading import load
 

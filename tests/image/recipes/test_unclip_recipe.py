@@ -12,13 +12,13 @@ from PIL import Image
 from stripes import SMALL, WORDS, write_captioned
 
 from unveil.cli import main
-from unveil.image.autoregressive_prior import AutoregressivePrior
 from unveil.image.generation import Given, generate
 from unveil.image.model import ImageModel
-from unveil.image.prior_model import PriorModel
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.stored_clip import find_clip
 from unveil.image.settings import ImageSettings
+from unveil.image.unclip.autoregressive_prior import AutoregressivePrior
+from unveil.image.unclip.prior_model import PriorModel
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.loading import load
 
 CLIP = [*split("--preset tiny --bfloat16 False --batch-size 16 --warmup 2 --embedding-width 6"), *SMALL]

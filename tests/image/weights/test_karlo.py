@@ -18,9 +18,9 @@ import karlo_folders as karlo
 from unveil.cli import main
 from unveil.errors import UnveilError
 from unveil.image.data.tokenizer_files import read_clip_tokenizer
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.settings import ImageSettings
-from unveil.image.unclip import Unclip
+from unveil.image.unclip.prior_settings import PriorSettings
+from unveil.image.unclip.unclip import Unclip
 from unveil.image.weights.karlo import is_karlo, read_karlo
 from unveil.loading import load
 from unveil.network.condition import Condition

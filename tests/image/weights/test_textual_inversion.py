@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unveil.errors import UnveilError
-from unveil.image.prompt_chunks import ChunkRules, chunks
+from unveil.image.prompts.prompt_chunks import ChunkRules, chunks
 from unveil.image.weights.textual_inversion import LearnedWord, extended, read_words, write_word
 
 VECTORS = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))

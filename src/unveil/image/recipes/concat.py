@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from unveil.image.data.images import ImageSet
     from unveil.image.data.reading import Reading
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.model import ImageModel
     from unveil.image.recipes.config import SampleImage
     from unveil.image.recipes.train_config import TrainImage

@@ -13,11 +13,11 @@ from unveil.checks import Bounds, check_fields
 from unveil.image.cascade_settings import Cascade
 from unveil.image.data.reading import Background, Fit
 from unveil.image.high_resolution import HighResolution
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.train_config import TRAIN_PRESETS, for_embedding, for_encoder, for_method, for_trunk
 from unveil.image.recipes.train_config import TrainImage as TrainImage
 from unveil.image.recipes.train_config import resolved as resolved
 from unveil.image.settings import ImageSettings
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.runs.flags import Job, JobFlags
 from unveil.runs.verb import Verb
 

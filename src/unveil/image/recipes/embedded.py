@@ -58,7 +58,7 @@ def check_images(images: ImageSet, clip: ClipModel) -> None:
     Raises:
         UnveilError: their size or their number of channels.
     """
-    from unveil.image.image_embeddings import check_embeddable
+    from unveil.image.unclip.image_embeddings import check_embeddable
 
     try:
         check_embeddable(clip, images.pixels.shape[1:])
@@ -73,7 +73,7 @@ def embeddings_of(
     import torch
 
     from unveil.image.data.images import RandomImages
-    from unveil.image.image_embeddings import image_embeddings
+    from unveil.image.unclip.image_embeddings import image_embeddings
 
     def done(count: int, total: int) -> None:
         progress("embedding images", count, total, {})

@@ -32,7 +32,7 @@ def add_embeddings(model: ImageModel, files: Sequence[str]) -> None:
         UnveilError: no such file, or one of another base; a model without text.
         ValueError: a word that the model knows already.
     """
-    from unveil.image.learned_words import add_words, table_of
+    from unveil.image.prompts.learned_words import add_words, table_of
     from unveil.image.weights.textual_inversion import extended, read_words
 
     if not files:

@@ -91,7 +91,7 @@ def _model(found: FoundGlide, tokenizer: Tokenizer) -> ImageModel:
     from unveil.image.model import ImageModel
     from unveil.image.networks.glide_text import GlideText
     from unveil.image.networks.unet2d import UNet2d
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.weights.glide import read_glide
 
     it, tensors = found.described, read_glide(found)

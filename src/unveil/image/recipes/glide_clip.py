@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from unveil.image.clip_model import ClipModel
     from unveil.image.data.tokenizer import Tokenizer
     from unveil.image.networks.glide_clip import GlideClipImageShape, GlideClipTextShape
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.shape import ImageShape
-    from unveil.image.text_conditioning import TextConditioning
     from unveil.image.weights.glide_clip import FoundGlideClip
 
 PAD = "!"  # id 0
@@ -76,7 +76,7 @@ def seeing_clip(shape: ImageShape, tower: GlideClipImageShape, text: TextConditi
 def reading_clip(tokenizer: Tokenizer, tower: GlideClipTextShape) -> TextConditioning:
     """The text side of such a CLIP."""
     from unveil.image.networks.glide_clip import GlideClipText
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
     return TextConditioning(tokenizer, GlideClipText(tower))
 

@@ -23,7 +23,7 @@ def infotexts(
         sides: height and width of the images, of the first pass if there are two.
     """
     from unveil.image.high_resolution import UPSCALERS
-    from unveil.image.infotext import infotext
+    from unveil.image.prompts.infotext import infotext
     from unveil.image.sampler_names import sampler_and_schedule
 
     if prompts is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unveil.image.model import ImageModel
     from unveil.image.networks.unet2d import UNet2d
     from unveil.image.recipes.config import SampleImage
-    from unveil.image.unclip import Unclip
+    from unveil.image.unclip.unclip import Unclip
     from unveil.runs.progress import Progress
 
 USUAL: dict[str, object] = {  # as diffusers' pipeline
@@ -34,9 +34,9 @@ def load_karlo(path: Path, device: str = "auto") -> Unclip:
     """
     from unveil.image.data.tokenizer_files import read_clip_tokenizer
     from unveil.image.networks.projected_text import ProjectedText
-    from unveil.image.prior_model import PriorModel
-    from unveil.image.text_conditioning import TextConditioning
-    from unveil.image.unclip import LastStep, Unclip
+    from unveil.image.prompts.text_conditioning import TextConditioning
+    from unveil.image.unclip.prior_model import PriorModel
+    from unveil.image.unclip.unclip import LastStep, Unclip
     from unveil.image.weights.karlo import read_karlo
     from unveil.runs.device import find_device
 
@@ -64,8 +64,8 @@ def _image_model(
     unet: UNet2d, size: int, steps: int, network: nn.Module, text: nn.Module | None
 ) -> ImageModel:
     from unveil.image.model import ImageModel
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.shape import ImageShape
-    from unveil.image.text_conditioning import TextConditioning
 
     it = unet.shape
     shape = ImageShape(

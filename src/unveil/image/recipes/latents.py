@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
-    from unveil.image.cached_latents import CachedLatents
     from unveil.image.data.images import ImageSet
-    from unveil.image.latent import Latents
+    from unveil.image.latents.cached_latents import CachedLatents
+    from unveil.image.latents.latent import Latents
     from unveil.runs.progress import Progress
 
 FILE = "autoencoder.safetensors"
@@ -52,7 +52,7 @@ def latents_of_run(config: Mapping[str, object], folder: Path, device: str) -> L
     import torch
 
     from unveil.files.safetensors import read_tensors
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
     from unveil.image.networks.taesd import TinyAutoencoder, TinyShape
     from unveil.runs.device import find_device
@@ -85,7 +85,7 @@ def codes_of(
     latents: Latents, images: ImageSet, run: Path, mirrored: bool, progress: Progress, batch: int = 32
 ) -> CachedLatents:
     """The codes of all images, encoded once, `batch` at a time, and kept in the run folder."""
-    from unveil.image.cached_latents import cached_latents
+    from unveil.image.latents.cached_latents import cached_latents
 
     def done(count: int, total: int) -> None:
         progress("encoding images", count, total, {})

@@ -17,10 +17,10 @@ from unveil.runs.config import read_config, read_recipe
 
 if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.model import ImageModel
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.shape import ImageShape
-    from unveil.image.text_conditioning import TextConditioning
 
 IMAGE_OPTIONS: dict[str, type] = {  # of U-Nets of other releases
     "norm_epsilon": float,

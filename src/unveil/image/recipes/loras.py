@@ -10,7 +10,7 @@ from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
     from unveil.image.model import ImageModel
-    from unveil.image.prompt import LoraTag
+    from unveil.image.prompts.prompt import LoraTag
 
 ENDS = (".safetensors", ".bin", ".pt", ".ckpt")
 
@@ -26,7 +26,7 @@ def named_loras(files: Sequence[str], prompts: Sequence[str]) -> tuple[list[tupl
         UnveilError: no such file.
         ValueError: prompts that name different files.
     """
-    from unveil.image.prompt import LoraTag, without_loras
+    from unveil.image.prompts.prompt import LoraTag, without_loras
 
     used: list[tuple[Path, LoraTag]] = []
     folders: list[Path] = []

@@ -12,7 +12,7 @@ from unveil.image.recipes.training_flags import CaptionFlags
 
 if TYPE_CHECKING:
     from unveil.image.data.tokenizer import Tokenizer
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
 FILE = "tokenizer.json"
 LARGEST_FILE = 64 * 2**20
@@ -58,7 +58,7 @@ def stored_tokenizer(config: Mapping[str, object], folder: Path, file: str = FIL
 def _clip_text(config: Mapping[str, object], tokenizer: Tokenizer) -> TextConditioning:
     """Stable Diffusion's text encoder, whose weights are stored with the model's."""
     from unveil.image.networks.clip import ClipText, ClipTextShape
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
     described = config.get("clip")
     try:
@@ -110,7 +110,7 @@ def learned_text(flags: CaptionFlags, tokenizer: Tokenizer) -> TextConditioning:
     """An encoder that is trained together with the denoiser: our own, or one as GLIDE's."""
     from unveil.image.networks.glide_text import GlideText, GlideTextShape
     from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
     if flags.encoder == "glide":
         sizes = (flags.text_width, flags.text_layers, flags.text_heads)
@@ -133,7 +133,7 @@ def frozen_text(flags: CaptionFlags) -> tuple[TextConditioning, dict[str, object
     import torch
 
     from unveil.image.data.tokenizer_files import MINILM
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.weights.text_encoders import read_text_encoder
 
     own = flags.encoder not in ("minilm", "random")

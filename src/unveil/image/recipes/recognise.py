@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unveil.image.classifier import ImageClassifier
     from unveil.image.clip_model import ClipModel
     from unveil.image.model import ImageModel
-    from unveil.image.unclip import Unclip
+    from unveil.image.unclip.unclip import Unclip
 
 
 def recognise(path: Path) -> Recognised | None:

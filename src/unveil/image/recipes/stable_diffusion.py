@@ -69,7 +69,7 @@ def networks_of(found: FoundStableDiffusion, device: str, dtype: Precision) -> N
 def model_with(it: StableDiffusion, networks: Networks, tokenizer: Tokenizer) -> ImageModel:
     """The image model of networks of Stable Diffusion."""
     from unveil.image.model import ImageModel
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
     text = TextConditioning(tokenizer, networks.text, pooled=False, frozen=True, restore=True)
     return ImageModel(shape_of_stable(it), networks.unet, text, networks.latents).eval()

@@ -20,9 +20,9 @@ from unveil.runs.config import stored_config
 from unveil.runs.flags import changed, flat
 
 if TYPE_CHECKING:
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.model import ImageModel
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
 DIFFUSION = ("schedule", "diffusion_steps", "predicts", "learned_variance", "sigma_data")
 # flags that the weights decide

@@ -26,7 +26,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     import torch
 
     from unveil.image.data.images import RandomImages
-    from unveil.image.random_latents import RandomLatents
+    from unveil.image.latents.random_latents import RandomLatents
     from unveil.image.recipes.concat import concat_fields
     from unveil.image.recipes.embedded import start_embeddings
     from unveil.image.recipes.latents import codes_of

@@ -58,7 +58,7 @@ def apply_tuned(model: ImageModel, folder: Path, config: JsonObject) -> None:
     import torch
 
     from unveil.image.adapters import adapted_layers, add_adapters, settle
-    from unveil.image.learned_words import add_words, table_of
+    from unveil.image.prompts.learned_words import add_words, table_of
     from unveil.runs.checkpoints import read_weights
 
     assert model.text is not None

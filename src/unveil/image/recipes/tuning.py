@@ -148,7 +148,7 @@ def random_data(
     """Random batches of pictures, or of their codes in the model's latent space, which are kept in the run
     folder."""
     from unveil.image.data.images import RandomImages
-    from unveil.image.random_latents import RandomLatents
+    from unveil.image.latents.random_latents import RandomLatents
     from unveil.image.recipes.latents import codes_of
 
     random = RandomImages(images, mirrored)

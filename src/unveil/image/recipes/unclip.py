@@ -137,10 +137,10 @@ def from_embeddings(
     import torch
 
     from unveil.image.generation import Given
-    from unveil.image.image_embeddings import edited, image_embeddings
     from unveil.image.inversion import inverted, slerp
     from unveil.image.recipes.given_pictures import Prepared
     from unveil.image.solvers import image_times
+    from unveil.image.unclip.image_embeddings import edited, image_embeddings
 
     count, pixels = config.n, torch.from_numpy(inputs)
     if config.task == "interpolate" and len(inputs) != 2:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unveil.errors import UnveilError
 from unveil.files.reading import reading
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.image.networks.autoencoder import Autoencoder
 from unveil.image.networks.clip import ClipText
 from unveil.image.networks.unet2d import UNet2d

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unveil.checks import Bounds, whole, within
-from unveil.image.latent import STABLE_DIFFUSION
+from unveil.image.latents.latent import STABLE_DIFFUSION
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
 from unveil.image.weights.description import axes, under
 

@@ -8,7 +8,7 @@ import torch
 
 from unveil.files.reading import reading
 from unveil.files.shards import Stored
-from unveil.image.latent import STABLE_DIFFUSION
+from unveil.image.latents.latent import STABLE_DIFFUSION
 from unveil.image.networks.clip import ClipTextShape
 from unveil.image.weights import stable_diffusion_autoencoder as autoencoders
 from unveil.image.weights import stable_diffusion_unet as unets

@@ -14,7 +14,7 @@ from torch import Tensor
 from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.image.data.tokenizer import Tokenizer
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.image.networks.autoencoder import Autoencoder
 from unveil.image.networks.clip import ClipText
 from unveil.image.networks.unet2d import UNet2d

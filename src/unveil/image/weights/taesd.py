@@ -8,7 +8,7 @@ from unveil.errors import UnveilError
 from unveil.files.npz import npz_arrays
 from unveil.files.places import found
 from unveil.files.reading import reading
-from unveil.image.latent import Latents
+from unveil.image.latents.latent import Latents
 from unveil.image.networks.taesd import TAEF2, TinyAutoencoder
 
 ENCODER, DECODER = (Path("models") / f"taef2_{part}.npz" for part in ("encoder", "decoder"))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from unveil.image.infotext import parse_infotext
+from unveil.image.prompts.infotext import parse_infotext
 from unveil.serve.a1111 import lists
 from unveil.serve.a1111.extras import Extras, enlarged
 from unveil.serve.a1111.pictures import input_of

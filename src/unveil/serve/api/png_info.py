@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from unveil.files.json_objects import JsonObject
-from unveil.image.infotext import Infotext, parse_infotext
+from unveil.image.prompts.infotext import Infotext, parse_infotext
 from unveil.image.sampler_names import solver_and_grid
 from unveil.serve.api.image_request import ImageJob
 from unveil.serve.api.plot_request import PlotJob

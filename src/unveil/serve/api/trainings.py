@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body
@@ -25,10 +26,11 @@ KINDS: dict[str, Any] = {
 }
 
 
-class More(BaseModel):
+@dataclass(frozen=True)
+class More:
     """How far to go on."""
 
-    model_config = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     steps: Annotated[int | None, Field(ge=1, lt=2**53, description="absent: as before")] = None
 

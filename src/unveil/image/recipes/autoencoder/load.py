@@ -13,8 +13,8 @@ from unveil.runs.config import read_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from unveil.image.autoencoder_training import TrainedAutoencoder
-    from unveil.image.latent import Latents
+    from unveil.image.latents.autoencoder_training import TrainedAutoencoder
+    from unveil.image.latents.latent import Latents
     from unveil.image.networks.autoencoder import AutoencoderShape
 
 TAEF2 = "taef2"
@@ -58,7 +58,7 @@ def shape_of(config: JsonObject) -> AutoencoderShape:
 
 def trained_model(config: JsonObject) -> TrainedAutoencoder:
     """The untrained autoencoder of config.json, with its discriminator if it has one."""
-    from unveil.image.autoencoder_training import TrainedAutoencoder
+    from unveil.image.latents.autoencoder_training import TrainedAutoencoder
     from unveil.image.networks.autoencoder import Autoencoder
     from unveil.image.networks.discriminator import PatchDiscriminator, patch_layers
 
@@ -75,7 +75,7 @@ def latents_of(config: JsonObject, weights: Mapping[str, Tensor]) -> Latents:
     """The latent space of weights of a `TrainedAutoencoder`, in evaluation mode."""
     import torch
 
-    from unveil.image.latent import Latents
+    from unveil.image.latents.latent import Latents
     from unveil.image.networks.autoencoder import Autoencoder
 
     with torch.random.fork_rng(devices=[]):  # initial weights, which are replaced

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from unveil.image.autoencoder_training import AutoencoderBatch, Perceptual
     from unveil.image.data.images import ImageSet
-    from unveil.image.latent import Latents
+    from unveil.image.latents.autoencoder_training import AutoencoderBatch, Perceptual
+    from unveil.image.latents.latent import Latents
     from unveil.image.recipes.autoencoder.config import TrainAutoencoder
     from unveil.runs.progress import Progress
 
@@ -28,8 +28,8 @@ def train_autoencoder(config: TrainAutoencoder, progress: Progress) -> Path:
 
     import torch
 
-    from unveil.image.autoencoder_training import LossWeights, autoencoder_batches, autoencoder_loss
     from unveil.image.data.images import RandomImages
+    from unveil.image.latents.autoencoder_training import LossWeights, autoencoder_batches, autoencoder_loss
     from unveil.image.recipes.autoencoder.config import TrainAutoencoder
     from unveil.image.recipes.autoencoder.load import trained_model
     from unveil.image.recipes.images import images_of, report

@@ -13,7 +13,7 @@ from unveil.runs.config import read_config
 if TYPE_CHECKING:
     from unveil.image.clip_model import ClipModel
     from unveil.image.networks.glide_clip import GlideClipImageShape, GlideClipTextShape
-    from unveil.image.text_conditioning import TextConditioning
+    from unveil.image.prompts.text_conditioning import TextConditioning
 
 
 def read_clip_config(folder: Path) -> JsonObject:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from unveil.image.data.images import ImageSet
+    from unveil.image.prompts.text_conditioning import TextConditioning
     from unveil.image.recipes.inversion.config import TrainInversion
-    from unveil.image.text_conditioning import TextConditioning
     from unveil.image.training import ImageBatch
     from unveil.runs.progress import Progress
 
@@ -36,7 +36,7 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
     """Train the vectors of a new word of a model of text to image; returns the run folder."""
     from dataclasses import replace
 
-    from unveil.image.learned_words import add_words
+    from unveil.image.prompts.learned_words import add_words
     from unveil.image.recipes.inversion.config import TrainInversion
     from unveil.image.recipes.tuning import (
         LOWER,
@@ -104,7 +104,7 @@ def first_vector(text: TextConditioning, word: str) -> Tensor:
     Raises:
         UnveilError: a word that is not one token of the vocabulary.
     """
-    from unveil.image.learned_words import table_of
+    from unveil.image.prompts.learned_words import table_of
 
     table = table_of(text).float()
     if not word:

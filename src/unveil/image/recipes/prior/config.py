@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes
 
 from unveil.checks import Bounds, check_fields
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.recipes.training_flags import IMAGES, Data, Positive
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
 

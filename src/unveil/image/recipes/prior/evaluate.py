@@ -19,9 +19,9 @@ def evaluate_prior(config: EvalPrior, progress: Progress) -> dict[str, object]:
     of the mean image's."""
     import torch
 
-    from unveil.image.image_embeddings import image_embeddings
-    from unveil.image.prior_model import ClipPrompts
     from unveil.image.recipes.prior.load import load_prior, read_prior_config
+    from unveil.image.unclip.image_embeddings import image_embeddings
+    from unveil.image.unclip.prior_model import ClipPrompts
     from unveil.runs.checkpoints import find_checkpoint
     from unveil.runs.device import enough_memory
 

@@ -9,9 +9,9 @@ from unveil.files.json_objects import JsonObject
 from unveil.runs.config import read_config
 
 if TYPE_CHECKING:
-    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.clip_model import ClipModel
-    from unveil.image.prior_model import PriorModel
+    from unveil.image.unclip.autoregressive_prior import AutoregressivePrior
+    from unveil.image.unclip.prior_model import PriorModel
 
 NUMBERS = (
     *("embedding_width", "context", "pooled", "tokens", "width", "layers", "heads", "diffusion_steps"),
@@ -42,10 +42,10 @@ def check_prior(config: JsonObject) -> None:
 
 def prior_model(config: JsonObject, clip: ClipModel) -> PriorModel | AutoregressivePrior:
     """The untrained prior of config.json."""
-    from unveil.image.autoregressive_prior import AutoregressivePrior
     from unveil.image.networks.code_transformer import CodesShape
     from unveil.image.networks.prior import PriorShape
-    from unveil.image.prior_model import ClipPrompts, PriorModel
+    from unveil.image.unclip.autoregressive_prior import AutoregressivePrior
+    from unveil.image.unclip.prior_model import ClipPrompts, PriorModel
 
     shape = PriorShape(
         config["embedding_width"],

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     import torch
 
     from unveil.files.json_objects import JsonObject
-    from unveil.image.autoregressive_prior import CodesBatch
     from unveil.image.clip_model import ClipModel
-    from unveil.image.prior_model import PriorBatch
     from unveil.image.recipes.prior.config import TrainPrior
+    from unveil.image.unclip.autoregressive_prior import CodesBatch
+    from unveil.image.unclip.prior_model import PriorBatch
     from unveil.runs.progress import Progress
 
 
@@ -22,19 +22,19 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     """Train a prior; returns the run folder."""
     import torch
 
-    from unveil.image.autoregressive_prior import (
-        AutoregressivePrior,
-        check_dimensions,
-        codes_batches,
-        codes_loss,
-    )
     from unveil.image.data.images import RandomImages
-    from unveil.image.prior_model import EmbeddedImages, moments, prior_batches, prior_loss
     from unveil.image.recipes.embedded import check_images, embeddings_of
     from unveil.image.recipes.images import LOWER, read_for
     from unveil.image.recipes.prior.config import TrainPrior
     from unveil.image.recipes.prior.load import prior_model
     from unveil.image.recipes.stored_clip import begun_clip, clip_digest, read_clip, write_clip
+    from unveil.image.unclip.autoregressive_prior import (
+        AutoregressivePrior,
+        check_dimensions,
+        codes_batches,
+        codes_loss,
+    )
+    from unveil.image.unclip.prior_model import EmbeddedImages, moments, prior_batches, prior_loss
     from unveil.runs.device import enough_memory
     from unveil.runs.training import Task, as_json, begin, run_task
 

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from unveil.image.generation import Given, generate, noise_by_sample
 from unveil.image.model import ImageModel
-from unveil.image.prior_model import USUAL, PriorModel
-from unveil.image.prior_settings import PriorSettings
 from unveil.image.settings import ImageSettings
+from unveil.image.unclip.prior_model import USUAL, PriorModel
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 from unveil.sampling.noise import Noise
 

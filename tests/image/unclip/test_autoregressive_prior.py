@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unveil.image.autoregressive_prior import (
+from unveil.image.networks.code_transformer import CodesShape
+from unveil.image.networks.prior import PriorShape
+from unveil.image.unclip.autoregressive_prior import (
     AutoregressivePrior,
     CodesBatch,
     codes_loss,
     principal_components,
 )
-from unveil.image.networks.code_transformer import CodesShape
-from unveil.image.networks.prior import PriorShape
-from unveil.image.prior_settings import PriorSettings
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 
 SHAPE = PriorShape(embedding=6, context=5, pooled=6, length=3, width=16, layers=1, heads=2)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from unveil.files.notes import note
 from unveil.image.data.tokenizer import Tokenizer
-from unveil.image.emphasis import emphasised
 from unveil.image.networks.text_encoder import EncodedText
-from unveil.image.prompt import WeightedText
-from unveil.image.prompt_chunks import ChunkRules, chunks, level
+from unveil.image.prompts.emphasis import emphasised
+from unveil.image.prompts.prompt import WeightedText
+from unveil.image.prompts.prompt_chunks import ChunkRules, chunks, level
 from unveil.network.condition import Condition
 
 KEPT = 2**29  # numbers of encoded prompts that a frozen encoder keeps, 2 GiB

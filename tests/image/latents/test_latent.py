@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unveil.image.latent import STABLE_DIFFUSION, LatentMoments, Latents
+from unveil.image.latents.latent import STABLE_DIFFUSION, LatentMoments, Latents
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
 from unveil.image.networks.taesd import TinyAutoencoder, TinyShape
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from unveil.errors import UnveilError
-from unveil.image.cached_latents import cached_latents, latent_key
-from unveil.image.latent import Latents
+from unveil.image.latents.cached_latents import cached_latents, latent_key
+from unveil.image.latents.latent import Latents
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
 from unveil.image.networks.taesd import TinyAutoencoder, TinyShape
 

@@ -16,7 +16,7 @@ from unveil.errors import UnveilError
 from unveil.files.atomic import replacing
 from unveil.files.safetensors import read_tensors
 from unveil.image.data.images import block
-from unveil.image.latent import LatentMoments, Latents
+from unveil.image.latents.latent import LatentMoments, Latents
 
 Pixels4 = UInt8[np.ndarray, "N C H W"]
 Done = Callable[[int, int], None]

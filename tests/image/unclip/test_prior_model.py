@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.image.networks.prior import PriorShape
-from unveil.image.prior_model import (
+from unveil.image.unclip.prior_model import (
     EmbeddedImages,
     PriorModel,
     best_of,
@@ -14,7 +14,7 @@ from unveil.image.prior_model import (
     prior_loss,
     prior_times,
 )
-from unveil.image.prior_settings import PriorSettings
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 from unveil.process.corrupt import corrupt
 from unveil.process.denoised import GaussianDenoised

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from unveil.image.clip_model import ClipModel
 from unveil.image.generation import noise_by_sample
 from unveil.image.networks.prior import PriorShape, PriorTransformer
-from unveil.image.prior_settings import PriorSettings
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 from unveil.network.layers import by_eights
 from unveil.process.denoiser import GaussianDenoiser

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_adapters import batch, small
 
-from unveil.image.learned_words import add_words, table_of
-from unveil.image.prompt import parse, timeline
+from prompted_models import batch, small
+from unveil.image.prompts.learned_words import add_words, table_of
+from unveil.image.prompts.prompt import parse, timeline
 from unveil.image.training import image_loss
 
 VECTORS = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))

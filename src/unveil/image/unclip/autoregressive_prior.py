@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from unveil.image.generation import noise_by_sample
 from unveil.image.networks.code_transformer import CodesShape, CodeTransformer
 from unveil.image.networks.prior import PriorShape
-from unveil.image.prior_model import USUAL, EmbeddedImages, best_of, captioned
-from unveil.image.prior_settings import PriorSettings
+from unveil.image.unclip.prior_model import USUAL, EmbeddedImages, best_of, captioned
+from unveil.image.unclip.prior_settings import PriorSettings
 from unveil.network.condition import Condition
 from unveil.sampling.noise import Noise, uniform_like
 

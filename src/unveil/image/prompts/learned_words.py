@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.image.networks.clip import ClipText
-from unveil.image.text_conditioning import TextConditioning
+from unveil.image.prompts.text_conditioning import TextConditioning
 
 
 class LearnedVectors(nn.Module):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from unveil.image.autoencoder_training import (
+from unveil.image.data.images import ImageSet, RandomImages
+from unveil.image.latents.autoencoder_training import (
     QUIET,
     AutoencoderBatch,
     LossWeights,
@@ -17,7 +18,6 @@ from unveil.image.autoencoder_training import (
     autoencoder_loss,
     kl_divergence,
 )
-from unveil.image.data.images import ImageSet, RandomImages
 from unveil.image.networks.autoencoder import Autoencoder, AutoencoderShape
 from unveil.image.networks.discriminator import PatchDiscriminator
 from unveil.training.memory import step_bytes

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from unveil.image.cached_latents import CachedLatents
 from unveil.image.data.images import Drawn, RandomImages
+from unveil.image.latents.cached_latents import CachedLatents
 
 
 class RandomLatents:

@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 from unveil.image.clip_model import ClipModel
 from unveil.image.data.tokenizer import train_words
-from unveil.image.image_embeddings import edited, image_embeddings
 from unveil.image.inversion import slerp
 from unveil.image.networks.text_encoder import WordTransformer, WordTransformerShape
+from unveil.image.prompts.text_conditioning import TextConditioning
 from unveil.image.shape import ImageShape
-from unveil.image.text_conditioning import TextConditioning
+from unveil.image.unclip.image_embeddings import edited, image_embeddings
 
 SHAPE = ImageShape(
     4, 1, width=8, multiples=(1,), attention=(), groups=4, stem=1, schedule="cosine", context=8, pooled=8

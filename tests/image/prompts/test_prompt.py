@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.image.prompt import LoraTag, Piece, Prompt, Timeline, parse, timeline, weighted
+from unveil.image.prompts.prompt import LoraTag, Piece, Prompt, Timeline, parse, timeline, weighted
 
 PLAIN = st.text(st.characters(exclude_characters="\\()[]:|<>"), max_size=40).filter(
     lambda text: "AND" not in text and "BREAK" not in text

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.image.infotext import infotext, parse_infotext
+from unveil.image.prompts.infotext import infotext, parse_infotext
 
 TEXT = "a (cat:1.2)\nsecond line\nNegative prompt: blurry, low\nSteps: 20, Sampler: Euler a, CFG scale: 7.0, Seed: 1, Size: 512x768"
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.image.emphasis import emphasised
-from unveil.image.prompt_chunks import Chunk, ChunkRules, chunks, level
+from unveil.image.prompts.emphasis import emphasised
+from unveil.image.prompts.prompt_chunks import Chunk, ChunkRules, chunks, level
 
 RULES = ChunkRules(comma=3, length=10, back=4)
 IDS = st.lists(st.sampled_from([3, 4, 5]), max_size=40)

@@ -1,0 +1,1 @@
+"""Latent spaces of images: autoencoders, their training, and codes that are kept."""

@@ -1,0 +1,1 @@
+"""The language of prompts, and what it becomes for a network."""
