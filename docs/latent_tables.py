@@ -47,7 +47,6 @@ CELLS = {
     "one_held_all": "all, held-out pair",
 }
 TWO = {
-    "two_seen_size": "size",
     "two_seen_relation": "relation",
     "two_seen_binding": "binding",
     "two_held_binding": "binding, held-out pairs",

@@ -67,8 +67,8 @@ def test_a_quarter_of_the_pairs_is_held_out_one_of_each_colour():
 
 def is_true(relation, x, y):
     """Whether a relation holds for centroids x and y; two objects differ more along it than across."""
-    if relation == "":
-        return len(x) < 3
+    if len(x) == 1:
+        return relation == ""
     if relation in ("from left to right", "from top to bottom"):
         a, b, c = x if relation == "from left to right" else y
         return a < b < c
@@ -81,10 +81,11 @@ def is_true(relation, x, y):
     }[relation]
 
 
+@pytest.mark.parametrize("varied", [False, True])
 @pytest.mark.parametrize("held", [False, True])
-def test_scenes_keep_their_rules(held):
+def test_scenes_keep_their_rules(held, varied):
     """All relations are true, all objects are inside and apart, and all kinds occur."""
-    scenes = random_scenes(900, 5, held=held)
+    scenes = random_scenes(900, 5, held=held, varied=varied)
     kinds = {1: 0, 2: 0, 3: 0}
     for scene in scenes:
         kinds[len(scene.objects)] += 1
@@ -113,15 +114,14 @@ def test_scenes_keep_their_rules(held):
 
 @pytest.mark.parametrize("held", [False, True])
 def test_captions_leave_out_what_they_may(held):
-    """The shares of sizes, places and relations that are named; two large objects have no room."""
-    scenes = random_scenes(4000, 3, (1, 2), held=held)
+    """The shares of sizes and places that are named; two large objects have no room."""
+    scenes = random_scenes(4000, 3, (1, 2), held=held, varied=True)
     ones = [scene.objects[0] for scene in scenes if len(scene.objects) == 1]
     twos = [scene for scene in scenes if len(scene.objects) == 2]
     sizes = [[one.size for one in scene.objects] for scene in twos]
     share = np.mean
     assert share([bool(one.size) for one in ones]) == pytest.approx(0.75, abs=0.03)
     assert share([bool(one.place) for one in ones]) == pytest.approx(0.75, abs=0.03)
-    assert share([bool(scene.relation) for scene in twos]) == pytest.approx(0.8, abs=0.03)
     named = 7 / 15  # (1/2 - 1/16) / (1 - 1/16): a scene in sixteen would have two large objects
     assert share([bool(size) for pair in sizes for size in pair]) == pytest.approx(named, abs=0.03)
     assert ["large", "large"] not in sizes
@@ -131,7 +131,13 @@ def test_captions_leave_out_what_they_may(held):
 
 def test_scenes_follow_from_their_number_alone():
     assert random_scenes(5, 1) == random_scenes(50, 1)[:5] != random_scenes(5, 2)
-    assert random_scenes(5, 1, (3,))[0].objects[0].size == ""
+    assert random_scenes(5, 1, (2,))[0].objects[0].size == ""
+    scene = random_scenes(3, 7, (2,))[2]  # benchmarks were trained on these
+    assert caption_of_scene(scene) == "a green cross left of a blue circle"
+    assert [(one.x, one.y, one.side) for one in scene.objects] == [
+        (0.286, 0.4299, 0.1968),
+        (0.751, 0.4382, 0.21),
+    ]
     with pytest.raises(ValueError, match="numbers out of 1, 2 and 3"):
         random_scenes(5, 1, (1, 4))
 

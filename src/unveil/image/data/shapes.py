@@ -5,11 +5,12 @@ i + j is divisible by 4: 6 pairs, 25 %, one for each colour. No training picture
 pair; all objects of a held-out scene are of such pairs. The objects of one scene differ in colour and in
 shape, so that a caption is fulfilled only if each colour is bound to its own shape.
 
-- one object: "a small red circle at the top left", with 2 sizes and 5 places; a quarter of the captions leave
-  out the size, and a quarter the place;
-- two: "a red cross left of a small blue square", with 4 relations; a fifth say "and" instead. Each size is
-  named half of the time, and at most one of the two is large;
+- one object: "a small red circle at the top left", with 2 sizes and 5 places;
+- two: "a red cross left of a blue square", with 4 relations;
 - three: "a red cross, a blue square and a green circle from left to right", or "from top to bottom".
+
+A quarter of the varied captions of one object leave out the size, and a quarter the place; those of two name
+each size half of the time, "a red cross left of a small blue square", and at most one of the two is large.
 
 Lengths and positions are fractions of the picture's side; x grows to the right, y downwards.
 """
@@ -54,10 +55,7 @@ ORDERS = {"from left to right": (1, 0), "from top to bottom": (0, 1)}
 HELD_OUT_EVERY = 4
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 RULE = f"the pair of colour i and shape j is held out if (i + j) % {HELD_OUT_EVERY} == 0, from 0"
-UNSAID, UNRELATED = (
-    0.25,
-    0.2,
-)  # share of captions that leave out a size or a place of one object; a relation of two
+UNSAID = 0.25  # share of varied captions of one object without a size, and of those without a place
 MARGIN, GAP = 0.03, 0.06  # least distance of an object to the border, and of two objects to each other
 
 
@@ -104,10 +102,13 @@ def caption_of_scene(scene: Scene) -> str:
     return f"{listed} {scene.relation}".strip()
 
 
-def random_scene(rng: np.random.Generator, count: int, *, held: bool = False) -> Scene:
+def random_scene(rng: np.random.Generator, count: int, *, held: bool = False, varied: bool = False) -> Scene:
     """A random scene of 1, 2 or 3 objects, all of pairs that are held out, or none.
 
     Positions are drawn again until no two objects are closer than `GAP`.
+
+    Args:
+        varied: captions leave out and name more, see above; else the scenes are those of earlier versions.
     """
     left = [pair for pair in PAIRS if held_out(*pair) == held]
     pairs = list[tuple[str, str]]()
@@ -119,16 +120,17 @@ def random_scene(rng: np.random.Generator, count: int, *, held: bool = False) ->
         size, place = _one_of(rng, SIZES), _one_of(rng, PLACES)
         side = SIZES[size] * rng.uniform(0.92, 1.08)
         x, y = (at + rng.uniform(-0.04, 0.04) for at in PLACES[place])
-        size, place = (said if rng.random() >= UNSAID else "" for said in (size, place))
+        if varied:
+            size, place = (said if rng.random() >= UNSAID else "" for said in (size, place))
         return Scene((_inside(SceneObject(*pairs[0], size, place, x, y, side)),))
     relation = _one_of(rng, RELATIONS if count == 2 else ORDERS)
     right, down = RELATIONS[relation] if count == 2 else ORDERS[relation]
-    sizes = _two_sizes(rng) if count == 2 else ("",) * count
+    sizes = _two_sizes(rng) if varied and count == 2 else ("",) * count
     while True:
         # along the relation in order, across it anywhere
         if count == 2:
-            sides = np.array([_side_of(rng, size) for size in sizes])
             along, across = np.array([0.26, 0.74]) + rng.uniform(-0.03, 0.03, 2), rng.uniform(0.36, 0.64, 2)
+            sides = np.array([_side_of(rng, size) for size in sizes])
             order = [1, 0] if right + down > 0 else [0, 1]
             if "large" in sizes:
                 first, second = (SceneObject(*pairs[k], x=0.0, y=0.0, side=float(sides[k])) for k in order)
@@ -143,7 +145,7 @@ def random_scene(rng: np.random.Generator, count: int, *, held: bool = False) ->
             for pair, size, x, y, side in zip(pairs, sizes, *places, sides, strict=True)
         )
         if all(_apart(objects[i], objects[j]) for j in range(count) for i in range(j)):
-            return Scene(objects, "" if count == 2 and rng.random() < UNRELATED else relation)
+            return Scene(objects, relation)
 
 
 def _two_sizes(rng: np.random.Generator) -> tuple[str, str]:
@@ -178,19 +180,23 @@ def _far_apart(
 
 
 def random_scenes(
-    count: int, seed: int, numbers: Sequence[int] = (1, 2, 3), *, held: bool = False
+    count: int, seed: int, numbers: Sequence[int] = (1, 2, 3), *, held: bool = False, varied: bool = False
 ) -> list[Scene]:
-    """Random scenes; scene k follows from the seed, k and `held` alone.
+    """Random scenes; scene k follows from the seed, k, `held` and `varied` alone.
 
     Args:
         numbers: numbers of objects, each equally likely.
+        varied: see `random_scene`.
     Raises:
         ValueError: a number of objects other than 1, 2 and 3.
     """
     if not numbers or set(numbers) - {1, 2, 3}:
         raise ValueError(f"`objects` must be numbers out of 1, 2 and 3, got {list(numbers)}")
     generators = (np.random.default_rng((seed, k, int(held))) for k in range(count))
-    return [random_scene(rng, numbers[int(rng.integers(len(numbers)))], held=held) for rng in generators]
+    return [
+        random_scene(rng, numbers[int(rng.integers(len(numbers)))], held=held, varied=varied)
+        for rng in generators
+    ]
 
 
 def _one_of(rng: np.random.Generator, names: Mapping[str, object]) -> str:

@@ -15,10 +15,11 @@ FIRST = 4_000_000  # seed of the scenes: no training has them
 
 
 def sentences() -> list[Scene]:
-    """Twelve scenes of two objects: six of seen pairs of colour and shape, then six of held-out ones."""
+    """Twelve scenes of two objects, some with sizes: six of seen colours and shapes, then six others."""
     from unveil.image.data.shapes import random_scenes
 
-    return [scene for held in (False, True) for scene in random_scenes(EACH, FIRST, (2,), held=held)]
+    parts = (random_scenes(EACH, FIRST, (2,), held=held, varied=True) for held in (False, True))
+    return [scene for part in parts for scene in part]
 
 
 def verdicts(pixels: np.ndarray, scenes: Sequence[Scene]) -> tuple[list[bool], str]:

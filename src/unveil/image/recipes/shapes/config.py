@@ -27,6 +27,9 @@ class DataShapes:
     """side of the pictures in pixels"""
     objects: tuple[Annotated[int, Bounds(1, 3)], ...] = (1, 2, 3)
     """numbers of objects in a picture, each equally likely"""
+    varied: bool = False
+    """a quarter of the captions of one object leave out the size, and a quarter the place; those of two
+    objects name each size half of the time"""
     captions: Annotated[int, Bounds(1)] = 600
     """number of captions of held-out pairs"""
     out: Path = Path("shapes.npz")
@@ -49,5 +52,5 @@ SHAPES = Verb(
     {"default": DataShapes()},
     "image.recipes.shapes.data:make_shapes",
     "pictures of coloured shapes with captions",
-    "n size objects out seed",
+    "n size objects varied out seed",
 )

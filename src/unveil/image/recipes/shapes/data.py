@@ -25,13 +25,14 @@ def make_shapes(config: DataShapes, progress: Progress) -> dict[str, object]:
     captions = out.with_name(f"{out.stem}-held-out.jsonl")
     check_recorded(out)
     check_output(captions, MARK)
-    scenes = random_scenes(config.n, config.seed, config.objects)
+    scenes = random_scenes(config.n, config.seed, config.objects, varied=config.varied)
     pixels = np.empty((config.n, config.size, config.size, 3), np.uint8)
     for k, scene in enumerate(scenes):
         pixels[k] = drawn(scene, config.size).transpose(1, 2, 0)
         if (k + 1) % 1000 == 0 or k + 1 == config.n:
             progress("drawing shapes", k + 1, config.n, {})
-    held = random_scenes(config.captions, config.seed, config.objects, held=True)
+    some = config.captions, config.seed, config.objects
+    held = random_scenes(*some, held=True, varied=config.varied)
     described = [record_of(scene, k) for k, scene in enumerate(scenes)]
     with output(captions, MARK) as partial:
         lines = [json.dumps(record_of(scene, k)) for k, scene in enumerate(held)]
