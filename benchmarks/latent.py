@@ -28,6 +28,7 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
     diffusion-<pixel|taef2|own|own-counted>, -real-<...>     (a) distances, n 1000, DPM-Solver++ in 20 steps, and their bounds
     autoencoder-<own|taef2|shrunk-f|...>                     (b) PSNR and distances of held-out pictures' reconstructions
     shapes-choice-<t>, shapes-<t>, shapes-words-scale-<s>    (c) one and two objects, seen and held-out pairs, n 200 each
+    shapes-packaged-<s>                                      (c) the packaged model on varied captions, see `unveil data shapes`
     emoji-choice-<t>, emoji-<t>, emoji-words-scale-<s>       (c) seen captions, held-out pairs, unseen concepts
     lora-<...>, lora-base, lora-real                         (d) style, concept kept, old styles kept, n 100
 

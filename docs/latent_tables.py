@@ -53,6 +53,7 @@ TWO = {
     "two_seen_all": "all",
     "two_held_all": "all, held-out pairs",
 }
+USUAL = ("2", "3")
 KINDS = {"seen": "seen captions", "pairs": "held-out pairs", "unseen": "unseen concepts"}
 JUDGED = {"recall_at_1": "concept, R@1", "recall_at_5": "R@5", "style_hit_rate": "style"}
 UNITS = {"frechet_distance": (1e3, 2), "kernel_distance": (1e6, 3)}
@@ -174,7 +175,13 @@ def shapes(rows: Rows) -> list[str]:
         for scale in SCALES
     ]
     heads = ["one, all", "one, all, held-out pair", *(f"two, {said}" for said in TWO.values())]
-    return [*lines, *table(["scale, learned words", *heads], body)]
+    lines += table(["scale, learned words", *heads], body)
+    names = ("one_seen_all", "one_held_all", "two_seen_size", "two_held_size", *TWO)
+    body = [
+        [scale, *(share(rows, f"shapes-packaged-{scale}", name, ("",)) for name in names)] for scale in USUAL
+    ]
+    heads = [*heads[:2], "two, size", "two, size, held-out pairs", *heads[2:]]
+    return [*lines, *table(["scale, packaged, varied captions", *heads], body)]
 
 
 def emoji(rows: Rows) -> list[str]:

@@ -23,11 +23,14 @@ from unveil.image.data.shapes import Scene, caption_of_scene, drawn, random_scen
 from unveil.image.evaluation.shapes import ShapeScore, rates, scores
 from unveil.image.generation import Given, generate
 from unveil.image.model import ImageModel
+from unveil.image.recipes.contact_sheet.config import PACKAGED
 from unveil.image.recipes.load import load_image
 from unveil.image.settings import ImageSettings
+from unveil.runs.checkpoints import find_checkpoint
 
 COUNT, CHOICE_COUNT = 200, 100  # captions of each kind, and of those that a scale is chosen on
 STEPS = 12
+USUAL = ("2", "3")  # scales of the packaged model: that of its card, and the default of the commands
 SIZE = 32
 
 
@@ -47,9 +50,9 @@ KINDS = (
 )
 
 
-def scenes_of(kind: Kind, count: int, seed: int) -> list[Scene]:
+def scenes_of(kind: Kind, count: int, seed: int, varied: bool = False) -> list[Scene]:
     """The scenes of a kind's captions; different seeds give different ones."""
-    return random_scenes(count, seed, (kind.objects,), held=kind.held)
+    return random_scenes(count, seed, (kind.objects,), held=kind.held, varied=varied)
 
 
 def pictures(model: ImageModel, scenes: Sequence[Scene], scale: float, seed: int) -> np.ndarray:
@@ -87,11 +90,13 @@ class Judged(NamedTuple):
     per_second: float
 
 
-def judged(make: Callable[[list[Scene]], np.ndarray], count: int, kinds: Sequence[Kind] = KINDS) -> Judged:
+def judged(
+    make: Callable[[list[Scene]], np.ndarray], count: int, kinds: Sequence[Kind] = KINDS, varied: bool = False
+) -> Judged:
     """Score the pictures that `make` makes of the scenes of each kind."""
     found, pixels, spent = dict[str, float](), dict[str, np.ndarray](), 0.0
     for kind in kinds:
-        scenes = scenes_of(kind, count, REPORTED_ON)
+        scenes = scenes_of(kind, count, REPORTED_ON, varied)
         began = process_time()
         pixels[kind.name] = make(scenes)
         spent += process_time() - began
@@ -146,6 +151,13 @@ def reported(name: str, bench: Bench, scale: float = 0.0) -> dict[str, Any]:
     return found.cells | said | trained_with(bench, name)
 
 
+def packaged(scale: float, bench: Bench) -> dict[str, Any]:
+    """The packaged model, on captions that name sizes of two objects and leave out others (`--varied`)."""
+    model = load_image(find_checkpoint(PACKAGED["shapes"]), "cpu")
+    found = judged(lambda scenes: pictures(model, scenes, scale, REPORTED_ON), bench.few(COUNT), varied=True)
+    return found.cells | {"scale": scale, "steps": STEPS}
+
+
 def true_pictures() -> dict[str, Any]:
     """The scorer on the pictures that the captions were made for."""
     found: dict[str, Any] = {}
@@ -158,6 +170,7 @@ def true_pictures() -> dict[str, Any]:
 def rows(bench: Bench, seeds: tuple[int, ...] = (0, 1)) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows of this table by name: first the choices of scales."""
     made: dict[str, Callable[[], dict[str, Any]]] = {"shapes-real": true_pictures}
+    made |= {f"shapes-packaged-{scale}": partial(packaged, float(scale), bench) for scale in USUAL}
     each = [with_seed(name, seed) for seed in seeds for name in SHAPES]
     for name in each:
         made[f"shapes-choice-{name.removeprefix('shapes-')}"] = partial(choice, name, bench)

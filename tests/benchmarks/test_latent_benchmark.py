@@ -339,13 +339,21 @@ def test_trainings_made_elsewhere_are_named():
             program.pointed([wrong], BENCHMARK["TRAININGS"])
 
 
+def test_the_packaged_model_binds_varied_captions(monkeypatch):
+    """Six pictures of each kind; the table has 200."""
+    monkeypatch.setattr(shapes, "COUNT", 6)
+    found = BENCHMARK["rows"](Bench(), (0,))["shapes-packaged-2"]()
+    assert found["two_seen_all"] >= 5 / 6 and found["two_held_all"] >= 4 / 6
+    assert found["two_seen_size_n"] + found["two_held_size_n"] > 4
+
+
 def test_every_row_without_its_training_says_so(files, monkeypatch):
     """No row fails otherwise on a machine that has neither data nor runs."""
     monkeypatch.setenv("UNVEIL_DATA", "nowhere")
     monkeypatch.setenv("UNVEIL_HOME", "nowhere")
     data.emoji.cache_clear()
     for name, row in BENCHMARK["rows"](Bench(), (0,)).items():
-        if name != "shapes-real":
+        if name not in ("shapes-real", "shapes-packaged-2", "shapes-packaged-3"):
             with pytest.raises(program.MISSING):
                 row()
 
