@@ -1,7 +1,11 @@
 """The Train tab in Chromium: train, watch, stop, go on, and use the result; the trainings are of seconds."""
 
+import os
+
+import numpy as np
 import pytest
-from windows import PHONE, check_access, check_width, check_words
+from PIL import Image, ImageDraw
+from windows import PHONE, check_access, check_width, check_words, picture
 
 LONG = 1_000_000  # steps: until it is stopped
 
@@ -105,3 +109,27 @@ def test_on_a_phone_in_chinese(visit):
     check_words(page)
     page.click("#train-form summary")
     check_width(page)
+
+
+@pytest.mark.skipif(not os.environ.get("UNVEIL_SCREENSHOTS"), reason="a minute, for the picture alone")
+def test_a_curve_with_samples(page, tmp_path):
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(512):
+        image = Image.new("RGB", (64, 64), "white")
+        x, y, side = (int(it) for it in rng.integers((6, 6, 24), (24, 24, 36)))
+        box, pen = (x, y, x + side, y + side), ImageDraw.Draw(image)
+        colour = ("#d62828", "#2a9d8f", "#1f5fbf", "#f2a900")[rng.integers(4)]
+        (pen.ellipse, pen.rectangle)[rng.integers(2)](box, fill=colour)
+        images.append(np.asarray(image.resize((16, 16), Image.Resampling.LANCZOS)))
+    np.savez(tmp_path / "shapes.npz", images=np.stack(images))
+    page.select_option("#train-source", "/upload")
+    page.set_input_files("#train-upload", tmp_path / "shapes.npz")
+    page.fill("#train-name", "coloured-shapes")
+    page.fill("#train-f-steps", "1500")
+    page.click("#train-go")
+    page.locator("#train-samples li img").nth(1).wait_for(timeout=300_000)  # one in 500 steps
+    page.evaluate("scrollTo(0, 0)")
+    picture(page, "train")
+    page.click("#train-stop")
+    ended(page, "Stopped")
