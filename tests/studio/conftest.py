@@ -9,6 +9,7 @@ import shutil
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from windows import DESKTOP
@@ -41,7 +42,20 @@ def networks(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(networks):
+def pictures(tmp_path_factory):
+    """A file of small pictures for trainings: waves of 8 by 8 pixels."""
+    import numpy as np
+
+    y, x = np.mgrid[:8, :8]
+    phases = np.random.default_rng(0).uniform(0, 2 * np.pi, (64, 2))
+    waves = [127 + 120 * np.sin(x / 2 + a) * np.cos(y / 2 + b) for a, b in phases]
+    file = tmp_path_factory.mktemp("pictures") / "waves.npz"
+    np.savez(file, images=np.array(waves).astype(np.uint8))
+    return file
+
+
+@pytest.fixture(scope="session")
+def address(networks, pictures, tmp_path_factory):
     """A server."""
     import torch
     import uvicorn
@@ -57,12 +71,19 @@ def address(networks):
         threads=torch.get_num_threads(),
         lora=(str(networks / "ink.safetensors"),),
         embedding=(str(networks / "ring.safetensors"),),
+        data=(str(pictures),),
+        runs=tmp_path_factory.mktemp("studio") / "runs",
     )
     listening = listen(settings)
     server = uvicorn.Server(uvicorn.Config(app_of(studio_of(settings)), log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    place = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    # FastAPI completes routes at the first request, and hides warnings of pydantic meanwhile, which works in one
+    # thread at a time only; the requests of a window come together.
+    with urlopen(f"{place}api/openapi.json", timeout=60) as answer:
+        assert answer.status == 200
+    yield place
     server.should_exit = True
     thread.join(timeout=30)
 

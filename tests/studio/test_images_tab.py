@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from windows import PHONE, check_access, check_width, picture
+from windows import PHONE, check_access, check_width, check_words, picture
 
 
 def fill(page, model="shapes-text", prompt="a red circle", **values):
@@ -130,6 +130,7 @@ def test_painting_a_part_anew(page):
     page.fill("[name=prompt]", "a blue square")
     page.fill("[name=seed]", "5")
     page.locator("#canvas").scroll_into_view_if_needed()
+    page.evaluate("scrollTo(0, 0)")
     picture(page, "images-inpainting")
     after = make(page)[0]
     moved = np.abs(pixels(after) - pixels(before)).max(2)
@@ -311,11 +312,7 @@ def test_in_chinese(visit):
     assert page.evaluate("document.documentElement.lang") == "zh"
     assert page.inner_text("#go") == "生成图像"
     assert page.locator("#x-setting option").nth(1).text_content() == "随机种子"
-    missing = page.evaluate(
-        "[...document.querySelectorAll('[data-t]')].filter((it) => !it.lang && /[A-Za-z]{5}/.test(it.textContent)"
-        ").map((it) => it.textContent)"
-    )
-    assert missing == []
+    check_words(page)
     fill(page)
     make(page)
     assert page.inner_text("#status").endswith("1 张图像")
@@ -326,14 +323,16 @@ def test_in_chinese(visit):
 
 
 def test_a_gallery_with_a_plot(page):
-    fill(page, prompt="a red circle left of a blue square", seed=3, steps=20, n=4)
-    make(page, 4)
-    page.fill("[name=prompt]", "a red circle")
+    prompts = ["noto emoji of panda", "noto emoji of sunflower", "twemoji emoji of red apple"]
+    prompts += ["noto emoji of tiger face", "noto emoji of pizza", "fluent flat emoji of whale"]
+    fill(page, "emoji-text", "\n".join(prompts[::-1]), seed=3, steps=20, n=6)
+    make(page, 6)
+    page.fill("[name=prompt]", "noto emoji of panda")
     page.click("#plot summary")
     page.select_option("#x-setting", "prompt")
-    page.fill("#x-values", "red circle, green circle, blue square, large yellow triangle")
-    page.select_option("#y-setting", "scale")
-    page.fill("#y-values", "1, 3")
+    page.fill("#x-values", "panda, frog, tiger face, red apple, sunflower")
+    page.select_option("#y-setting", "prompt")
+    page.fill("#y-values", "noto, twemoji, fluent flat")
     make(page)
     page.locator("#gallery .whole img").evaluate("it => it.decode()")
     page.evaluate("document.getElementById('form').scrollTo(0, 0), scrollTo(0, 0)")

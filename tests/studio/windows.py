@@ -22,6 +22,13 @@ def check_width(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def check_words(page):
+    """A page in Chinese has no English sentences."""
+    code = """[...document.querySelectorAll('[data-t]')].map((it) => it.lang ? '' : it.textContent)
+        .filter((it) => /[A-Za-z]{5}/.test(it))"""
+    assert page.evaluate(code) == []
+
+
 def picture(page, name, **options):
     """With `UNVEIL_SCREENSHOTS=1`, write docs/studio/NAME.png, with few colours so that it stays small."""
     if not os.environ.get("UNVEIL_SCREENSHOTS"):

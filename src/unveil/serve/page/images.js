@@ -11,7 +11,8 @@ import { base64, blob, follow, json } from "./server.js";
 import { t } from "./words.js";
 
 const EXAMPLES = { // prompts that packaged models know
-  "emoji-text": ["a red heart", "a smiling face with sunglasses", "a slice of pizza"],
+  "emoji-text": ["noto emoji of panda", "twemoji emoji of red apple", "fluent flat emoji of whale",
+    "noto emoji of sunflower", "noto emoji of pizza"],
   "shapes-text": ["a red circle left of a small blue square", "a large green triangle", "a yellow square above a red circle"],
 };
 const $ = (id) => document.getElementById(id);

@@ -63,6 +63,7 @@ async function run(asked) {
   try {
     const { id } = await json("/api/texts", { method: "POST", json: asked });
     running = id;
+    controls();
     await follow(id, (job) => {
       last = job;
       $("progress").value = job.progress;
@@ -134,7 +135,8 @@ function conversation() {
 function controls() {
   const [busy, any] = [running !== null, tokens.all().length > 0];
   $("go").disabled = busy || !model();
-  $("stop").hidden = $("progress").hidden = !busy;
+  $("progress").hidden = !busy;
+  $("stop").hidden = !busy || running === "asked"; // there is nothing to stop yet
   $("sheet").hidden = !any;
   $("tools").hidden = busy || !any;
   $("turns").hidden = written !== "chat" || !turns.length;

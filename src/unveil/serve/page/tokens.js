@@ -28,9 +28,9 @@ export const text = () => tokens.map((it) => it.text).join("");
 export const asked = () => tokens.map((it, k) => (it.mask || marked.has(k) ? null : it.id));
 export const open = () => tokens.filter((it, k) => it.mask || marked.has(k)).length;
 
-// Show new tokens, of `count` steps; `may` says whether they can be masked.
+// Show new tokens, of `count` steps; `may` says whether they can be masked. What was marked is written now.
 export function show(found, count, may) {
-  if (found.length !== tokens.length) marked.clear();
+  marked.clear();
   [tokens, last, now, maskable] = [found, Math.max(1, count), Infinity, may];
   draw();
 }
