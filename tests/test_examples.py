@@ -13,6 +13,7 @@ from unveil.cli import VERBS, main
 from unveil.commands.parsing import configured, parse
 from unveil.commands.results import Results
 from unveil.errors import UnveilError
+from unveil.serve.config import Serve
 from unveil.verbs import CHAT, RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +59,8 @@ def test_commands_parse(command, capsys):
         configured(RECIPES[verb][rest[0]], rest[1:], f"{verb} {rest[0]}")
     elif verb == "chat":
         configured(CHAT, rest, verb)
+    elif verb == "serve":
+        parse(Serve, rest, verb, Serve())
     elif verb == "results":
         parse(Results, rest, verb, Results())
     else:

@@ -28,7 +28,7 @@ Use a trained model
   sample   generate plans, actions, images, text  unveil sample maze --start 1,1 --goal 7,9
   chat     chat with a text model                 unveil chat --checkpoint runs/chat
   eval     evaluate a model beside references     unveil eval maze --checkpoint maze-large
-  serve    images in the browser, and HTTP APIs   unveil serve --open
+  serve    all in the browser, and HTTP APIs      unveil serve --open
 
 Train your own
   data     generate or prepare data               unveil data text --data book.txt
