@@ -127,6 +127,7 @@ def test_painting_a_part_anew(page):
     page.mouse.down()
     page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + box["height"] - 4)  # one fast stroke
     page.mouse.up()
+    assert page.inner_text("#error") == ""
     page.fill("[name=prompt]", "a blue square")
     page.fill("[name=seed]", "5")
     page.locator("#canvas").scroll_into_view_if_needed()

@@ -1,5 +1,6 @@
 // An image to change, and a mask that is painted over it.
 
+import { guarded } from "./errors.js";
 import { base64 } from "./server.js";
 import { t } from "./words.js";
 
@@ -85,11 +86,11 @@ function paint(event) {
   stroke(((event.clientX - box.left) * canvas.width) / box.width, ((event.clientY - box.top) * canvas.height) / box.height);
 }
 
-canvas.addEventListener("pointerdown", (event) => {
+canvas.addEventListener("pointerdown", guarded(async (event) => { // painting ends the error that asked for it
   canvas.setPointerCapture(event.pointerId);
   last = pointer = null;
   paint(event);
-});
+}));
 canvas.addEventListener("pointermove", paint);
 canvas.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
