@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refusal
 
 import unveil
 from unveil.image.generation import Given, generate
@@ -155,18 +156,7 @@ def test_variations_and_a_second_pass(client):
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(client, asked, status, words):
-    answer = client.post("/api/images", json=asked)
-    if status is None:  # the model itself refuses it, when the job runs
-        assert answer.status_code == 202
-        client.get(f"/api/jobs/{answer.json()['id']}/events")
-        job = client.get(f"/api/jobs/{answer.json()['id']}").json()
-        assert job["state"] == "failed"
-        text = job["error"]
-    else:
-        assert answer.status_code == status, answer.text
-        text = answer.json()["detail"]
-    assert words in text
-    assert "\n" not in text
+    assert words in refusal(client, "/api/images", asked, status)
 
 
 def test_models_say_what_they_can_and_not_where_they_lie(client):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from refusals import refusal
 
 import unveil
 from unveil.sampling.noise import generators
@@ -108,18 +109,7 @@ def test_a_chat_is_that_of_the_library_and_shows_the_answer_alone(client, shakes
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(client, asked, status, words):
-    answer = client.post("/api/texts", json={"checkpoint": MODEL, **asked})
-    if status is None:
-        assert answer.status_code == 202, answer.text
-        client.get(f"/api/jobs/{answer.json()['id']}/events")
-        job = client.get(f"/api/jobs/{answer.json()['id']}").json()
-        assert job["state"] == "failed"
-        text = job["error"]
-    else:
-        assert answer.status_code == status, answer.text
-        text = answer.json()["detail"]
-    assert words in text
-    assert "\n" not in text
+    assert words in refusal(client, "/api/texts", {"checkpoint": MODEL, **asked}, status)
 
 
 def test_models_say_what_they_can(client):

@@ -92,6 +92,8 @@ def convert(config: Convert) -> str:
     if reading.layout != "ours" and (path / "config.json").is_file():
         from unveil.image.recipes.stable_diffusion_runs import write_run
 
+        if reading.raw:
+            raise UnveilError(f"{path}: a run is written with its averaged weights (EMA); leave `raw` out")
         return write_run(str(path), config.out, reading.layout, reading.dtype)
     unknown(path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -284,12 +284,7 @@ class Models:
         from unveil.image.model import ImageModel
         from unveil.image.recipes.load import load_models
 
-        with self._lock:
-            if (it := self._loaded.get(model.id)) is None:
-                it = load_models(self.opened(model), None, self.device)[0]
-            self._use(model.id, it)
-            assert isinstance(it, ImageModel)
-            return it
+        return self._kept(model.id, ImageModel, lambda: load_models(self.opened(model), None, self.device)[0])
 
     def tuned(self, model: Described, config: SampleImage, files: Tagged) -> ImageModel:
         """The image model with LoRA files and the words of a config; raises also as `add_adapters`."""
@@ -298,25 +293,19 @@ class Models:
 
         if not files and not config.embedding:
             return self.image(model)
+
+        def load() -> Module:
+            return add_adapters(load_models(self.opened(model), None, self.device)[0], files, config)
+
         name = f"{model.id} with {[(str(path), tag) for path, tag in files]} {config.embedding}"
-        with self._lock:
-            if (it := self._loaded.get(name)) is None:
-                it = add_adapters(load_models(self.opened(model), None, self.device)[0], files, config)
-            self._use(name, it)
-            assert isinstance(it, ImageModel)
-            return it
+        return self._kept(name, ImageModel, load)
 
     def text(self, model: Described) -> TextModel:
         """The text model, loaded."""
         from unveil.text.model import TextModel
         from unveil.text.recipes.load import load_text_model
 
-        with self._lock:
-            if (it := self._loaded.get(model.id)) is None:
-                it = load_text_model(model.place, self.device)
-            self._use(model.id, it)
-            assert isinstance(it, TextModel)
-            return it
+        return self._kept(model.id, TextModel, lambda: load_text_model(model.place, self.device))
 
     def paths(self, model: Described) -> PathModel:
         """The network of a planner of paths, loaded."""
@@ -324,14 +313,13 @@ class Models:
         from unveil.planning.recipes.maze.load import path_model, read_maze_config
         from unveil.runs.checkpoints import find_checkpoint, load_weights
 
-        with self._lock:
-            if (it := self._loaded.get(model.id)) is None:
-                folder = find_checkpoint(model.place)
-                it = path_model(read_maze_config(folder))
-                load_weights(it, folder, self.device)
-            self._use(model.id, it)
-            assert isinstance(it, PathModel)
-            return it
+        def load() -> Module:
+            folder = find_checkpoint(model.place)
+            network = path_model(read_maze_config(folder))
+            load_weights(network, folder, self.device)
+            return network
+
+        return self._kept(model.id, PathModel, load)
 
     def trajectories(self, model: Described) -> Pair:
         """The diffusion of trajectories, and its value if there is one, loaded."""
@@ -341,16 +329,15 @@ class Models:
         from unveil.planning.trajectory_model import TrajectoryModel, ValueModel
         from unveil.runs.device import find_device
 
-        with self._lock:
-            if (it := self._loaded.get(model.id)) is None:
-                pair = pair_at(model.place, find_device(self.device))
-                it = ModuleList(part for part in (pair.model, pair.value) if part is not None)
-            self._use(model.id, it)
-            assert isinstance(it, ModuleList)
-            trajectories, value = it[0], it[1] if len(it) > 1 else None
-            assert isinstance(trajectories, TrajectoryModel)
-            assert value is None or isinstance(value, ValueModel)
-            return Pair(trajectories, value, _config(model.place, Path(model.place)))
+        def load() -> Module:
+            pair = pair_at(model.place, find_device(self.device))
+            return ModuleList(part for part in (pair.model, pair.value) if part is not None)
+
+        it = self._kept(model.id, ModuleList, load)
+        trajectories, value = it[0], it[1] if len(it) > 1 else None
+        assert isinstance(trajectories, TrajectoryModel)
+        assert value is None or isinstance(value, ValueModel)
+        return Pair(trajectories, value, _config(model.place, Path(model.place)))
 
     def policy(self, model: Described) -> PolicyModel:
         """The network of a policy, loaded."""
@@ -359,12 +346,10 @@ class Models:
         from unveil.runs.checkpoints import find_checkpoint
         from unveil.runs.device import find_device
 
-        with self._lock:
-            if (it := self._loaded.get(model.id)) is None:
-                it = fast_policy(load_policy_model(find_checkpoint(model.place), find_device(self.device)))
-            self._use(model.id, it)
-            assert isinstance(it, PolicyModel)
-            return it
+        def load() -> Module:
+            return fast_policy(load_policy_model(find_checkpoint(model.place), find_device(self.device)))
+
+        return self._kept(model.id, PolicyModel, load)
 
     @property
     def loaded(self) -> list[str]:
@@ -376,12 +361,19 @@ class Models:
         with self._lock:
             self._loaded.clear()
 
-    def _use(self, name: str, model: Module) -> None:
-        """Put a model at the end, and unload the first ones until the others fit into the memory."""
-        self._loaded[name] = model
-        self._loaded.move_to_end(name)
-        while len(self._loaded) > 1 and sum(map(size_of, self._loaded.values())) > self.memory:
-            self._loaded.popitem(last=False)
+    def _kept(self, name: str, kind: type[Network], load: Callable[[], Module]) -> Network:
+        """The model of a name, loaded if it is not there. It becomes the last one, and the first ones are
+        unloaded until the others fit into the memory."""
+        with self._lock:
+            it = self._loaded.get(name)
+            if it is None:
+                it = load()
+            self._loaded[name] = it
+            self._loaded.move_to_end(name)
+            while len(self._loaded) > 1 and sum(map(size_of, self._loaded.values())) > self.memory:
+                self._loaded.popitem(last=False)
+        assert isinstance(it, kind)
+        return it
 
 
 def size_of(model: Module) -> int:

@@ -106,3 +106,19 @@ def test_other_networks_are_refused(base, tmp_path, capsys):
         == 2
     )
     assert "is in the way" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said_in_one_line(base, tmp_path, capsys):
+    word = ["--base", str(base / "same"), "--token", "<cat>", "--no-samples", "--out", str(tmp_path / "word")]
+    few = [flag for flag in QUICK if flag not in ("--sample-every", "-1")]
+    assert main(["train", "inversion", *few, "--data", str(base / "cats"), *word]) == 0
+    convert = ["weights", "convert", "--layout", "diffusers"]
+    for run, flags, said in (
+        (tmp_path / "word", [], "learned_embeds.safetensors"),
+        (base / "tuned", ["--raw"], "leave --raw out"),
+    ):
+        capsys.readouterr()
+        assert main([*convert, str(run), str(tmp_path / "out"), *flags]) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1, error
+        assert not (tmp_path / "out").exists()

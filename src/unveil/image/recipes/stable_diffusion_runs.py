@@ -25,15 +25,21 @@ def write_run(path: str, out: Path, layout: Literal["diffusers", "single"], dtyp
     Returns:
         what is printed.
     Raises:
-        UnveilError: its networks are not Stable Diffusion's, or something is in the way; nothing is
-            half-written.
+        UnveilError: its networks are not Stable Diffusion's, it is a learned word, or something is in the
+            way; nothing is half-written.
     """
     import torch
 
     from unveil.files.atomic import check_output
     from unveil.image.weights.stable_diffusion_writing import write_folder, write_single
 
-    model = load_models(open_image(path), None, "cpu")[0]
+    opened = open_image(path)
+    if opened.tuned is not None and opened.tuned.config["recipe"] == "inversion":
+        raise UnveilError(
+            f"{path} is a learned word: other programs read its learned_embeds.safetensors beside its base, "
+            f"{opened.tuned.config['base']}, which can be converted"
+        )
+    model = load_models(opened, None, "cpu")[0]
     described, networks = described_model(model, path)
     kind: torch.dtype = torch.float32 if dtype == "stored" else getattr(torch, dtype)
     networks.unet.to(kind)
