@@ -105,6 +105,19 @@ def test_access(visit, scheme):
     check_access(page)
 
 
+def test_nothing_is_shown_of_a_training_before_its_answer(page):
+    fill(page, 2)
+    page.click("#train-go")
+    ended(page, "Done")
+    waiting = []
+    page.route("**/api/trainings/*", lambda route: waiting.append(route))
+    page.reload()
+    page.wait_for_selector("#train-run option", state="attached")
+    assert page.is_hidden("#train-shown") and page.locator("#train-curve").is_hidden()
+    page.unroute("**/api/trainings/*")  # lets those go on that wait
+    page.wait_for_selector("#train-curve-said:has-text('Loss')")
+
+
 def test_on_a_phone_in_chinese(visit):
     page = visit("train", viewport=PHONE, locale="zh-CN")
     check_words(page)

@@ -14,7 +14,7 @@ def check_access(page):
 
     found = Axe().run(page).response["violations"]
     serious = [(it["id"], [node["html"] for node in it["nodes"]]) for it in found if it["impact"] in SERIOUS]
-    assert serious == []
+    assert not serious, serious
 
 
 def check_width(page):

@@ -43,12 +43,13 @@ async function list(chosen) {
 async function look() {
   clearTimeout(timer);
   const name = $("run").value;
-  $("shown").hidden = !name;
+  if (!name) $("shown").hidden = true;
   if (!name) return;
   const before = shown;
   const found = await json(`/api/trainings/${encodeURIComponent(name)}`);
   if (name !== $("run").value) return;
   shown = found;
+  $("shown").hidden = false; // not before there is something to show
   draw();
   const active = ["running", "stopping"].includes(shown.state);
   if (before?.id === shown.id && before.state !== shown.state) return list(name);
