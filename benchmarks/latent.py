@@ -2,7 +2,7 @@
 
     export UNVEIL_DATA=...                                               # emoji64.npz, and models/ with TAEF2 and SqueezeNet
     python benchmarks/latent.py --data                                   # runs/latent-data: shapes, emoji without held-out pairs
-    python benchmarks/latent.py --train judge-pairs judge-styles ae-own  # and so on; a killed training goes on
+    python benchmarks/latent.py --train judge-pairs judge-styles ae-f4-z4-full  # and so on; a killed training goes on
     python benchmarks/latent.py --train                                  # all that are missing, in this order
     python benchmarks/latent.py                                          # every row that can be made; `--rows shapes-words` some
     python benchmarks/latent.py --run emoji-words=runs/emoji             # a training that was made elsewhere
@@ -15,10 +15,10 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
 
     trainings                                       minutes of one core; `--minutes` changes those marked *
     judge-pairs, judge-styles                       a small CLIP and a classifier of styles, of real pictures; 20, 10
-    ae-own                                          `unveil train autoencoder`, default settings: f 4, 4 channels; 25
-    ae-<f4|f8>-<z4|z16>-<pixels|perceptual|full>    2,000 steps each: 8
-    pixel, taef2, own, own-counted                  * 30: U-Nets of pixels, of TAEF2's codes, of ae-own's; the last has
-                                                    its autoencoder's minutes taken off its own
+    ae-<f4|f8>-<z4|z16>-full                        2,000 steps of `unveil train autoencoder`: 8
+    ae-f4-z4-<pixels|perceptual>                    the same with fewer of its losses: 8
+    pixel, taef2, own, own-counted                  * 18: U-Nets of pixels, of TAEF2's codes, of ae-f4-z4-full's; the
+                                                    last has its autoencoder's minutes taken off its own
     shapes-<words|minilm|random>, -drop0, -drop0.2  * 40: encoders of captions, and caption dropout (otherwise 0.1)
     emoji-words                                     * 40: animals, food and faces without held-out pairs of concept and
                                                     style, on the codes of emoji-text's autoencoder
@@ -26,7 +26,7 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
 
     rows
     diffusion-<pixel|taef2|own|own-counted>, -real-<...>     (a) distances, n 1000, DPM-Solver++ in 20 steps, and their bounds
-    autoencoder-<own|taef2|shrunk-f|...>                     (b) PSNR and distances of held-out pictures' reconstructions
+    autoencoder-<taef2|shrunk-f|f4-z4-full|...>              (b) PSNR and distances of held-out pictures' reconstructions
     shapes-choice-<t>, shapes-<t>, shapes-words-scale-<s>    (c) one and two objects, seen and held-out pairs, n 200 each
     shapes-packaged-<s>                                      (c) the packaged model on varied captions, see `unveil data shapes`
     emoji-choice-<t>, emoji-<t>, emoji-words-scale-<s>       (c) seen captions, held-out pairs, unseen concepts

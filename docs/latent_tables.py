@@ -145,10 +145,10 @@ def autoencoders(rows: Rows) -> list[str]:
         each = [cell(rows, row, name, digits, seeds) for name, digits in scores]
         return [*said, spent, *each, *(distance(rows, row, name, seeds) for name in UNITS)]
 
-    body = [line("autoencoder-own", ["4", "4", f"{LOSSES['full']}, 6,000 steps"])]
+    body: list[list[str]] = []
     for shape in ("f4-z4", "f4-z16", "f8-z4", "f8-z16"):
         factor, latent = shape[1], shape.split("z")[1]
-        kinds = LOSSES if shape in ("f4-z4", "f8-z16") else ("full",)
+        kinds = LOSSES if shape == "f4-z4" else ("full",)
         body += [line(f"autoencoder-{shape}-{kind}", [factor, latent, LOSSES[kind]]) for kind in kinds]
     body.append(line("autoencoder-taef2", ["8", "32", "TAEF2, as published"], ("",)))
     for factor in ("4", "8"):

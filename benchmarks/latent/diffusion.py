@@ -10,7 +10,7 @@ import torch
 
 from latent.data import emoji_file
 from latent.rows import Bench, core_minutes, distances, seed_of, trained_with, with_seed
-from latent.trainings import DIFFUSION
+from latent.trainings import DIFFUSION, OWN
 from unveil.image.data.images import ImageSet
 from unveil.image.evaluation.distances import memorised_share, precision_recall
 from unveil.image.evaluation.features import extractor
@@ -88,7 +88,7 @@ def sampled(name: str, bench: Bench, count: int = COUNT) -> dict[str, Any]:
     said |= {"training_images": int(checkpoint.name.split("-")[1]) * config["batch_size"]}
     said |= {"images_per_second": count / seconds, "images_per_core_second": count / core}
     if name.startswith("own"):
-        autoencoder = bench.finished(with_seed("ae-own", seed_of(name)))
+        autoencoder = bench.finished(with_seed(OWN, seed_of(name)))
         said |= {"autoencoder_core_minutes": core_minutes(autoencoder)}
     return (
         scored(pixels, count)
@@ -113,7 +113,7 @@ def reference(kind: str, bench: Bench, count: int = COUNT) -> dict[str, Any]:
     if kind == "gaussian":
         rng = np.random.default_rng(0)
         return scored(gaussian_images(here.train.pixels, count, rng), count)
-    name = "taef2" if kind == "through-taef2" else str(bench.finished("ae-own"))
+    name = "taef2" if kind == "through-taef2" else str(bench.finished(OWN))
     return scored(reconstructed(load_latents(name, "cpu"), here.others.pixels), count)
 
 

@@ -213,8 +213,8 @@ def differing(one: str, other: str, bench: Bench) -> set[str]:
 
 def test_trainings_of_a_table_differ_in_what_they_are_named_for(files):
     bench = Bench(minutes=5.0)
-    checkpoint(bench.folder("ae-own"), 4, of=4, seconds=30.0)  # two minutes
-    checkpoint(bench.folder("ae-own-s1"), 4, of=4)
+    checkpoint(bench.folder("ae-f4-z4-full"), 4, of=4, seconds=30.0)  # two minutes
+    checkpoint(bench.folder("ae-f4-z4-full-s1"), 4, of=4)
     assert differing("pixel", "taef2", bench) == {"latent", "width"}
     assert differing("pixel", "own", bench) == differing("pixel", "own-counted", bench) == {"latent"}
     assert differing("own", "own-s1", bench) == {"latent", "seed"}
@@ -225,7 +225,9 @@ def test_trainings_of_a_table_differ_in_what_they_are_named_for(files):
     assert differing("ae-f4-z4-full", "ae-f8-z4-full", bench) == {"multiples"}
     assert differing("ae-f4-z4-full", "ae-f4-z4-perceptual", bench) == {"adversarial"}
     assert differing("ae-f4-z4-perceptual", "ae-f4-z4-pixels", bench) == {"perceptual"}
-    minutes = [trainings.recipe_of(name, bench).minutes for name in ("pixel", "own", "own-counted", "ae-own")]
+    minutes = [
+        trainings.recipe_of(name, bench).minutes for name in ("pixel", "own", "own-counted", "ae-f4-z4-full")
+    ]
     assert minutes == [5.0, 5.0, pytest.approx(3.0), None]
     config = trainings.recipe_of("emoji-words", bench).config
     assert config.images.data == "emoji_train.npz" and config.images.hold_out == 0.0
