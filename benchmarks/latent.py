@@ -22,7 +22,7 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
     shapes-<words|minilm|random>, -drop0, -drop0.2  * 40: encoders of captions, and caption dropout (otherwise 0.1)
     emoji-words                                     * 40: animals, food and faces without held-out pairs of concept and
                                                     style, on the codes of emoji-text's autoencoder
-    lora-<1|4|16>, lora-full, lora-inversion        500 steps on twenty pictures, from emoji-words: 2
+    lora-<1|4|16>, lora-full, lora-inversion        3,000 steps on twenty pictures, from emoji-words: 2 to 5
 
     rows
     diffusion-<pixel|taef2|own|own-counted>, -real-<...>     (a) distances, n 1000, DPM-Solver++ in 20 steps, and their bounds

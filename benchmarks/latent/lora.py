@@ -32,7 +32,7 @@ from unveil.training.checkpoint import latest_checkpoint
 BASE = "emoji-words"
 RANKS = (1, 4, 16)
 NAMES = (*(f"lora-{rank}" for rank in RANKS), "lora-full", "lora-inversion")
-TRAINING_STEPS = 500
+TRAINING_STEPS = 3_000
 FULL_RATE = 1e-4
 
 
@@ -45,7 +45,7 @@ def command(name: str, bench: Bench) -> list[str]:
     kind, seed = without_seed(name), seed_of(name)
     base = bench.finished(with_seed(BASE, seed))
     data = ["--data", str(new_style())]
-    run = ["--steps", TRAINING_STEPS, "--batch-size", 4, "--save-every", 100, "--sample-every", -1]
+    run = ["--steps", TRAINING_STEPS, "--batch-size", 4, "--save-every", 500, "--sample-every", -1]
     run += ["--seed", seed, "--threads", bench.threads, "--bfloat16", False, "--out", bench.folder(name)]
     if kind == "lora-full":
         words = ["train", "image", "--start-from", base, *data, "--captions", "txt", "--label-drop", 0.0]

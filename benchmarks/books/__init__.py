@@ -1,0 +1,1 @@
+"""The tables of `benchmarks/books.py`, a module each, and what they share."""
