@@ -5,9 +5,16 @@ from dataclasses import replace
 
 import pytest
 from refusals import refusal
+from starlette.testclient import TestClient
 
 import unveil
+from lladas import save_llada
 from unveil.sampling.noise import generators
+from unveil.serve.app import app_of
+from unveil.serve.config import Serve
+from unveil.serve.jobs import Jobs
+from unveil.serve.models import Models
+from unveil.serve.studio import Studio
 from unveil.serve.texts import shown_tokens
 from unveil.text.chat import answer
 from unveil.text.data.chat import Turn
@@ -123,3 +130,22 @@ def test_characters_of_several_tokens_are_shown_whole():
     assert [it["text"] for it in shown] == ["a", "", "é", "", "", "語", "b", "", "", "\ufffd"]
     assert [it["end"] for it in shown].index(True) == len(row)
     assert [it["mask"] for it in shown].index(True) == len(row) + 1
+
+
+def test_lladas_folders_are_served_as_they_are_published(tmp_path):
+    save_llada(tmp_path / "LLaDA-tiny")
+    (tmp_path / "plain").mkdir()
+    save_llada(tmp_path / "plain" / "LLaDA-base")
+    (tmp_path / "plain" / "LLaDA-base" / "tokenizer_config.json").unlink()
+    places = (str(tmp_path / "LLaDA-tiny"), str(tmp_path / "plain" / "LLaDA-base"))
+    models = Models(places, 10**9, "cpu")
+    tiny, base = (models.find(name, "text") for name in ("LLaDA-tiny", "LLaDA-base"))
+    assert (tiny.context, tiny.window, tiny.chats, base.chats) == (64, 0, True, False)
+    assert models.loaded == []
+    asked = {"checkpoint": "LLaDA-tiny", "messages": [{"role": "user", "content": "user and"}]}
+    served = Studio(Serve(host="testserver", device="cpu"), models, Jobs(4, 60.0, 10**6))
+    with TestClient(app_of(served)) as here:
+        made, _ = written(here, **asked, length=8, steps=8, seed=2)
+    own = unveil.load(places[0], "cpu")
+    want = answer(own, [[Turn("user", "user and")]], replace(ANSWERED, length=8, steps=8), generators(2, 1))
+    assert made["text"].strip() == want.texts[0]

@@ -46,7 +46,7 @@ class Described:
         width, height: pixels of its training; 0: not known before it is loaded.
         context: number of tokens that a text model can see.
         window: tokens of its blocks: 1 of a causal model, 0 of a masked model, which alone fills gaps.
-        chats: it was fine-tuned on instructions.
+        chats: it was fine-tuned on instructions, or has LLaDA's chat template.
         maze: rows of the map that a planner of paths was trained on.
         body: the body that a planner of trajectories moves.
         methods: what a policy can do while its next chunk is computed (`--asynchronous`).
@@ -86,6 +86,11 @@ def describe(place: str, name: str) -> Described | None:
     if path.is_file() or (path / "unet").is_dir() or (path / "model_index.json").is_file():
         return _published(path, place, name)
     config = _config(place, path)
+    if str(config.get("model_type", "")).startswith("llada"):
+        from unveil.text.recipes.recognise import described
+
+        context, chats = described(path)
+        return Described(name, place, "text", context=context, chats=chats)
     if config.get("recipe") in TUNED and (base := describe(str(config.get("base", "")), name)) is not None:
         return replace(base, place=place)
     if config.get("recipe") == "text":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from unveil.errors import UnveilError
 from unveil.runs.recognised import Reading, Recognised
@@ -30,3 +31,23 @@ def recognise(path: Path) -> Recognised | None:
         )
 
     return Recognised(load, lambda _: inspect_llada(path), convert)
+
+
+class Llada(NamedTuple):
+    """What a folder of LLaDA's weights says without being loaded: number of tokens that the model can see,
+    and whether it has LLaDA's chat template."""
+
+    context: int
+    chats: bool
+
+
+def described(folder: Path) -> Llada:
+    """A folder of LLaDA's weights.
+
+    Raises:
+        UnveilError: damaged, or another architecture.
+    """
+    from unveil.text.data.chat import is_lladas
+    from unveil.text.weights import llada
+
+    return Llada(llada.describe(folder).shape.context, is_lladas(llada.read_template(folder)))

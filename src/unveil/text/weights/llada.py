@@ -120,19 +120,28 @@ def _described(config: JsonObject) -> Llada:
 
 
 def read_tokenizer(folder: Path, it: Llada) -> LibraryTokens:
-    """The tokenizer of a folder, with the chat template of tokenizer_config.json or chat_template.jinja.
+    """The tokenizer of a folder, with its chat template.
 
     Raises:
         UnveilError: missing or damaged, or with another vocabulary than the weights.
     """
-    text, template = _read_text(folder / FILE), ""
-    if (folder / "chat_template.jinja").is_file():
-        template = _read_text(folder / "chat_template.jinja")
-    elif (folder / "tokenizer_config.json").is_file():
-        stored = read_object(folder / "tokenizer_config.json", LARGEST_CONFIG).get("chat_template")
-        template = stored if isinstance(stored, str) else ""
+    text, template = _read_text(folder / FILE), read_template(folder)
     with named_errors(folder / FILE):
         return LibraryTokens(text, it.shape.vocabulary, it.mask_id, it.eos_id, template)
+
+
+def read_template(folder: Path) -> str:
+    """The chat template of chat_template.jinja or tokenizer_config.json, as text; "" without one.
+
+    Raises:
+        UnveilError: damaged.
+    """
+    if (folder / "chat_template.jinja").is_file():
+        return _read_text(folder / "chat_template.jinja")
+    if not (folder / "tokenizer_config.json").is_file():
+        return ""
+    stored = read_object(folder / "tokenizer_config.json", LARGEST_CONFIG).get("chat_template")
+    return stored if isinstance(stored, str) else ""
 
 
 def _read_text(file: Path) -> str:
