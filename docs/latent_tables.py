@@ -19,7 +19,6 @@ MODELS = {
     "pixel": "pixels",
     "taef2": "codes of TAEF2, 8 x 8 x 32",
     "own": "codes of our autoencoder, 16 x 16 x 4",
-    "own-counted": "the same, its autoencoder's minutes included",
 }
 BOUNDS = {
     "train": "other training pictures",
