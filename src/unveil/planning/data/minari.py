@@ -143,7 +143,7 @@ def _part(episode: Stored, where: str, how: Reading) -> dict[str, np.ndarray] | 
     )
     if actions.shape[:1] == rewards.shape[:1] == (0,):
         return None
-    values = [matrix(value) for value in episode.observations.values()]
+    values = [matrix(float32(f"{where}'s observations", v)) for v in episode.observations.values()]
     if len(values) == 1:
         check_vectors(values[0], f"{where}'s observations")
     if not values or len({len(value) for value in values}) > 1:

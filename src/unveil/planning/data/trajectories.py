@@ -1,5 +1,6 @@
 """Windows of actions and observations, and the returns that follow them."""
 
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -58,6 +59,26 @@ class Trajectories:
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:
         """The first steps of `count` windows, drawn uniformly."""
         return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
+
+    def draw_whole(self, count: int, horizon: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+        """The first steps of `count` windows without padding, drawn uniformly.
+
+        Raises:
+            ValueError: no episode has `horizon` steps.
+        """
+        order, ascending = self._by_room
+        fitting = len(order) - int(torch.searchsorted(ascending, horizon - 1))
+        if not fitting:
+            raise ValueError(f"these data have no episode of {horizon} steps; give a smaller horizon")
+        chosen = torch.randint(fitting, (count,), generator=generator, device="cpu")
+        return order[len(order) - fitting :][chosen]
+
+    @cached_property
+    def _by_room(self) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+        """The first steps of windows in the order of how many steps follow in their episode, and that."""
+        room = self._last[self._first] - self._first
+        ascending, order = room.sort(stable=True)
+        return self._first[order], ascending
 
 
 def returns_to_go(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -37,36 +37,49 @@ def run_folder(config: TrainLocomotion | TrainValue) -> Path:
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
     """Train a `TrajectoryModel`; returns the run folder."""
-    return _train(config, "locomotion", partial(diffusion_task, config), progress)
+    return _train(config, progress)
 
 
 def train_value(config: TrainValue, progress: Progress) -> Path:
     """Train a `ValueModel`; returns the run folder."""
-    return _train(config, "value", partial(value_task, config), progress)
+    return _train(config, progress)
 
 
-def _train(
-    config: TrainLocomotion | TrainValue,
-    recipe: str,
-    task_of: Callable[[Episodes, dict[str, object]], Task],
-    progress: Progress,
-) -> Path:
-    """Train the model of a task, from a data set to a run folder."""
-    from unveil.runs.training import begin, run_task
+def _train(config: TrainLocomotion | TrainValue, progress: Progress) -> Path:
+    """Train a model, from a data set to a run folder."""
+    from unveil.runs.training import begin
 
     check(config)
-    run, flags, shared = run_folder(config), config.run, config.shared
-    if recipe == "value" and shared.model == "unet" and flags.bfloat16 is None:
+    device = begin(config.run, run_folder(config))
+    train_on(config, training_episodes(config.shared), {}, device, progress)
+    return run_folder(config)
+
+
+def train_on(
+    config: TrainLocomotion | TrainValue,
+    episodes: Episodes,
+    more: Mapping[str, object],
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Train a diffusion or a value on episodes, and write its run folder.
+
+    Args:
+        more: further contents of config.json, such as the interface.
+        device: what `begin` returned.
+    """
+    from unveil.runs.training import run_task
+
+    flags, shared = config.run, config.shared
+    value = isinstance(config, TrainValue)
+    if value and shared.model == "unet" and flags.bfloat16 is None:
         # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
         flags = replace(flags, bfloat16=False)
-    device = begin(flags, run)
-    episodes = training_episodes(shared)
-    described = _described(config, episodes, recipe)
-    task = task_of(episodes, described)
+    described = _described(config, episodes, "value" if value else "locomotion") | dict(more)
+    task = (value_task if isinstance(config, TrainValue) else diffusion_task)(config, episodes, described)
     if shared.start_from is not None:
         begin_with(task.model, shared.start_from, described)
-    run_task(task, flags, device, run, described, type(config)(), progress)
-    return run
+    run_task(task, flags, device, run_folder(config), described, type(config)(), progress)
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> None:
@@ -120,6 +133,9 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
         returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
         targets = torch.from_numpy(ranks(returns))
     windows, horizons = Trajectories(episodes), lengths(shared)
+    if model.shape.goal:
+        longest = int((episodes.ends - episodes.starts).max())
+        horizons = tuple(h for h in horizons if h <= longest) or (longest,)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
         return trajectory_batches(windows, model.shape, count, targets, horizons=horizons, drop=config.untold)
@@ -189,10 +205,19 @@ def training_episodes(shared: SharedFlags) -> Episodes:
     Raises:
         ValueError: it has one episode only.
     """
-    from unveil.planning.data.episodes import held_out
     from unveil.planning.data.source import read_episodes
 
-    episodes = read_episodes(shared.dataset)
+    return trained_on(read_episodes(shared.dataset), shared)
+
+
+def trained_on(episodes: Episodes, shared: SharedFlags) -> Episodes:
+    """The episodes without the held-out ones.
+
+    Raises:
+        ValueError: there is one episode only.
+    """
+    from unveil.planning.data.episodes import held_out
+
     if not shared.hold_out:
         return episodes
     if len(episodes.ends) < 2:
