@@ -86,6 +86,7 @@ class GoalPlanner:
         self,
         observations: Float[np.ndarray, "*B D"] | Mapping[str, object],
         *,
+        goals: Float[np.ndarray, "B G"] | None = None,
         episodes: Sequence[int] | np.ndarray | None = None,
     ) -> np.ndarray:
         """The next action of a plan from each observation to its goal, clipped to its limits: (*B, A), or the
@@ -94,6 +95,7 @@ class GoalPlanner:
         Args:
             observations: in the data's units; a dictionary where the interface names fields, whose
                 `desired_goal` is the goal.
+            goals: a goal for each row, in place of that of `reset` and of the observations.
             episodes: the number of each row's episode, from 0; by default the rows are all episodes.
         Raises:
             ValueError: no goal, observations of another size or not finite, or plans or actions that are not
@@ -103,14 +105,16 @@ class GoalPlanner:
         which = list(range(len(seen))) if episodes is None else [int(i) for i in np.asarray(episodes)]
         if len(which) != len(seen) or len(set(which)) != len(which):
             raise ValueError(f"goal planner: episodes must be {len(seen)} different numbers, got {which[:8]}")
-        goals = self._goals_for(observations, which)
+        ends = self._goals_for(observations, which) if goals is None else self._goal_rows(goals)
+        if len(ends) != len(seen):
+            raise ValueError(f"goal planner: {len(seen)} goals are needed, one for each row, got {len(ends)}")
         wanting = [row for row, i in enumerate(which) if not self._ahead.get(i)]
         if wanting:
             for i in which:
                 if i not in self._streams:
                     self._streams[i] = generators(self._seed + self._first, 1, first=i)[0]
             own = [self._streams[which[row]] for row in wanting]
-            plans = self._sampled(seen[wanting], goals[wanting], own)
+            plans = self._sampled(seen[wanting], ends[wanting], own)
             for row, plan in zip(wanting, plans, strict=True):
                 self._ahead[which[row]] = self._actions(plan)
         chosen = returned(self.interface, np.stack([self._ahead[i].pop(0) for i in which]))
