@@ -111,6 +111,32 @@ def returns_to_go(
     return following
 
 
+def continued_returns(
+    episodes: Episodes, discount: float, termination_penalty: float = 0.0
+) -> Float[np.ndarray, " N"]:
+    """`returns_to_go` of episodes that go on after their recording: an episode without a terminal transition
+    has, after its last step, the mean reward of its last 1 / (1 - discount) steps for ever.
+
+        G_t += discount^(T - t) mean / (1 - discount)        (T steps, of which t is the first to count)
+
+    Without this the last steps of a recording of costs look best, since little cost is left.
+
+    Raises:
+        ValueError: discount outside (0, 1).
+    """
+    if not 0.0 < discount < 1.0:
+        raise ValueError(f"continued returns need a discount in (0, 1), got {discount}")
+    following = returns_to_go(episodes, discount, termination_penalty)
+    last = max(1, round(1.0 / (1.0 - discount)))
+    for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
+        if not episodes.terminals[end - 1]:
+            tail = float(episodes.rewards[max(start, end - last) : end].mean(dtype=np.float64))
+            following[start:end] += (
+                discount ** np.arange(end - start, 0, -1) * tail / (1.0 - discount)
+            ).astype(np.float32)
+    return following
+
+
 def ranks(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """The fraction of the other values that are smaller than each value, 0 for the smallest and 1 for the
     largest; ties get their mean."""

@@ -47,6 +47,8 @@ def maker(name: str) -> Make:
         return _own(made, name)
     if name.startswith(ROBOTICS):
         _robotics(name)
+    elif name.startswith("unveil/"):
+        import_module("unveil.planning.worlds.maze.registration")
     try:
         gymnasium.spec(name)
     except Exception as error:  # gymnasium's own errors, and those of a module in the id

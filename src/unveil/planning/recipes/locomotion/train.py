@@ -14,7 +14,9 @@ from unveil.planning.recipes.locomotion.config import TrainValue, check_logbase,
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from jaxtyping import Float
 
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.recipes.locomotion.config import SharedFlags, TrainLocomotion
@@ -61,12 +63,14 @@ def train_on(
     more: Mapping[str, object],
     device: torch.device,
     progress: Progress,
+    returns: Float[np.ndarray, " N"] | None = None,
 ) -> None:
     """Train a diffusion or a value on episodes, and write its run folder.
 
     Args:
         more: further contents of config.json, such as the interface.
         device: what `begin` returned.
+        returns: what the return condition or the value learns; by default the return that follows a step.
     """
     from unveil.runs.training import run_task
 
@@ -76,7 +80,10 @@ def train_on(
         # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
         flags = replace(flags, bfloat16=False)
     described = _described(config, episodes, "value" if value else "locomotion") | dict(more)
-    task = (value_task if isinstance(config, TrainValue) else diffusion_task)(config, episodes, described)
+    if isinstance(config, TrainValue):
+        task = value_task(config, episodes, described, returns)
+    else:
+        task = diffusion_task(config, episodes, described, returns)
     if shared.start_from is not None:
         begin_with(task.model, shared.start_from, described)
     run_task(task, flags, device, run_folder(config), described, type(config)(), progress)
@@ -115,7 +122,12 @@ def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> No
     model.load_state_dict(model.state_dict() | floats)
 
 
-def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, object]) -> Task:
+def diffusion_task(
+    config: TrainLocomotion,
+    episodes: Episodes,
+    described: dict[str, object],
+    returns: Float[np.ndarray, " N"] | None = None,
+) -> Task:
     """The task of training a denoiser of windows of actions and observations."""
     import torch
 
@@ -130,7 +142,8 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     learn_normalization(model, episodes, shared.normalizer)
     targets = None
     if model.shape.returns:
-        returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
+        if returns is None:
+            returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
         targets = torch.from_numpy(ranks(returns))
     windows, horizons = Trajectories(episodes), lengths(shared)
     if model.shape.goal:
@@ -144,7 +157,12 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     return Task(model, draws(size), loss, {}, draws=draws, size=size, lower=LOWER)
 
 
-def value_task(config: TrainValue, episodes: Episodes, described: dict[str, object]) -> Task:
+def value_task(
+    config: TrainValue,
+    episodes: Episodes,
+    described: dict[str, object],
+    returns: Float[np.ndarray, " N"] | None = None,
+) -> Task:
     """The task of training a value: the return that follows a window, from the noisy window."""
     import numpy as np
     import torch
@@ -157,7 +175,9 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, obje
     from unveil.runs.training import Task
 
     shared, size = config.shared, config.run.batch_size
-    targets = returns_to_go(episodes, config.discount, shared.termination_penalty)
+    targets = returns
+    if targets is None:
+        targets = returns_to_go(episodes, config.discount, shared.termination_penalty)
     torch.manual_seed(config.run.seed)  # initial weights
     model = value_model(described)
     learn_normalization(model, episodes, shared.normalizer)
@@ -168,10 +188,10 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, obje
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if constant else deviation)
         if constant:
             note(f"all returns are {mean:.6g}, apart from rounding: no value can guide plans")
-    windows, returns, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
+    windows, known, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
-        return trajectory_batches(windows, model.shape, count, returns, config.clean, horizons)
+        return trajectory_batches(windows, model.shape, count, known, config.clean, horizons)
 
     return Task(model, draws(size), value_loss, {}, draws=draws, size=size, lower=LOWER)
 

@@ -62,8 +62,9 @@ class TrainPlanner:
     """environment steps per token of the transformer; more is faster and coarser"""
     normalizer: Literal["gaussian", "limits"] = "gaussian"
     """normalisation of the data: to mean 0 and standard deviation 1, or to [-1, 1] by the data's limits"""
-    discount: Annotated[float, Bounds(0, 1, above=True)] = 0.997
-    """discount of rewards per environment step"""
+    discount: Annotated[float, Bounds(0, 1, above=True, below=True)] | None = None
+    """discount of rewards per environment step; by default 0.99, and 0.997 (Diffuser) for hopper, walker2d
+    and halfcheetah"""
     termination_penalty: Finite | None = None
     """number added to the reward of a terminal transition, before returns are computed; by default 0, and
     -100 (Diffuser) for hopper, walker2d and halfcheetah"""

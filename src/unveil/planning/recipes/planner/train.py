@@ -11,6 +11,9 @@ from unveil.planning.recipes.locomotion.config import TrainLocomotion, TrainValu
 from unveil.runs.flags import changed
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.data.interface import Interface
     from unveil.planning.recipes.planner.config import TrainPlanner
@@ -49,12 +52,42 @@ def train_planner(config: TrainPlanner, progress: Progress) -> Path:
     shared = diffusion_config(config, run, len(interface.goal)).shared
     more = {"interface": interface.described(), "observe": list(config.observe), "goal": config.goal}
     kept = trained_on(episodes, shared)
-    train_on(diffusion_config(config, run, len(interface.goal)), kept, more, device, progress)
+    returns, relative = (None, None) if goal or is_body(config) else outcomes(config, kept, progress)
+    train_on(diffusion_config(config, run, len(interface.goal)), kept, more, device, progress, relative)
     if goal and config.value:
         note("plans lead to goals, so no value function is trained")
     elif config.value:
-        train_on(value_config(config, run), kept, more, device, progress)
+        train_on(value_config(config, run), kept, more, device, progress, returns)
     return run
+
+
+def is_body(config: TrainPlanner) -> bool:
+    """Whether the data name a body of `unveil train locomotion`, whose settings are then the defaults."""
+    from unveil.planning.recipes.locomotion.clip import body_name
+
+    return bool(body_name(config.data))
+
+
+def outcomes(
+    config: TrainPlanner, episodes: Episodes, progress: Progress
+) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """The return that follows each step, which the value learns, and its advantage, whose rank the diffusion
+    is conditioned on."""
+    from unveil.planning.advantage import advantages
+    from unveil.planning.data.trajectories import continued_returns
+
+    shared = diffusion_config(config, run_folder(config), 0).shared
+    returns = continued_returns(episodes, discount_of(config), shared.termination_penalty)
+
+    def on_step(done: int, of: int) -> None:
+        progress("expected returns", done, of, {})
+
+    return returns, advantages(episodes, returns, config.run.seed, on_step=on_step)
+
+
+def discount_of(config: TrainPlanner) -> float:
+    """The discount per environment step."""
+    return config.discount or (0.997 if is_body(config) else 0.99)
 
 
 def run_folder(config: TrainPlanner) -> Path:
@@ -94,7 +127,7 @@ def diffusion_config(config: TrainPlanner, run: Path, goals: int) -> TrainLocomo
         goals: how many numbers a goal has; 0 for plans for returns.
     """
     own = _shared(config, TO_GOALS if goals else HORIZON) | {"depth": config.depth}
-    made = changed(TrainLocomotion(), **own, returns_discount=config.discount)
+    made = changed(TrainLocomotion(), **own, returns_discount=discount_of(config))
     return replace(made, returns=False if goals else None, run=replace(config.run, out=run / "diffusion"))
 
 
@@ -103,16 +136,14 @@ def value_config(config: TrainPlanner, run: Path) -> TrainValue:
     own = _shared(config, HORIZON) | {"depth": min(2, config.depth)}
     rate = 0.5 * config.run.learning_rate  # as `unveil train value` and `train locomotion` differ
     flags = replace(config.run, steps=config.value_steps, learning_rate=rate, out=run / "value")
-    return replace(changed(TrainValue(), **own, discount=config.discount), run=flags)
+    return replace(changed(TrainValue(), **own, discount=discount_of(config)), run=flags)
 
 
 def _shared(config: TrainPlanner, horizon: int) -> dict[str, object]:
     own: dict[str, object] = {name: getattr(config, name) for name in CARRIED}
     penalty = config.termination_penalty
     if penalty is None:
-        from unveil.planning.recipes.locomotion.clip import body_name
-
-        penalty = -100.0 if body_name(config.data) else 0.0
+        penalty = -100.0 if is_body(config) else 0.0
     named = {"preset": config.preset, "dataset": config.data, "termination_penalty": penalty}
     return own | named | {"horizon": config.horizon or horizon}
 
