@@ -14,10 +14,15 @@ from unveil.errors import UnveilError
 from unveil.planning.cloning import Clone
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.data.interface import Interface, rows_of
+from unveil.planning.diffuser import Diffuser
+from unveil.planning.evaluation.locomotion_pictures import side_frame
 from unveil.planning.goal_planner import GoalPlanner
 from unveil.planning.guided_planner import GuidedPlanner
+from unveil.planning.planner import Planner
 from unveil.planning.worlds.environment import EnvironmentEpisodes
-from unveil.planning.worlds.locomotion.body import BODIES, normalized_score
+from unveil.planning.worlds.locomotion.body import BODIES, Body, normalized_score
+from unveil.planning.worlds.locomotion.episodes import capsules
+from unveil.planning.worlds.maze.registration import layout_named
 from unveil.runs.statistics import mean_ci95, wilson_ci95
 
 Decide = Callable[[EnvironmentEpisodes, list[int]], np.ndarray]
@@ -105,6 +110,21 @@ def planner_decides(planner: GuidedPlanner | GoalPlanner) -> Decide:
     return decide
 
 
+def driver_decides(planner: Planner | Diffuser) -> Decide:
+    """The decisions of a planner of mazes, which plans once for each body."""
+    begun: list[EnvironmentEpisodes] = []
+
+    def decide(world: EnvironmentEpisodes, which: list[int]) -> np.ndarray:
+        if not begun:
+            planner.reset(goals(world, Interface(goal=(0, 1))))
+            begun.append(world)
+        rows = seen(world, range(world.count))
+        assert isinstance(rows, np.ndarray)
+        return planner.act(rows)[which]
+
+    return decide
+
+
 def clone_decides(clone: Clone, interface: Interface, size: int) -> Decide:
     """The decisions of a clone.
 
@@ -149,13 +169,27 @@ def environment_metrics(world: EnvironmentEpisodes) -> dict[str, float]:
 
 
 def return_metrics(returns: Float[np.ndarray, " N"], name: str) -> dict[str, float]:
-    """Mean return, and D4RL's score where the environment is one of the named bodies."""
+    """Mean return, and D4RL's score where the environment is one of the named bodies or mazes."""
     metrics: dict[str, float] = {}
     metrics["return_mean"], metrics["return_ci95"] = mean_ci95(returns)
-    body = next((body for body in BODIES.values() if name.rpartition("-v")[0] == body.title), None)
+    body = named_body(name)
     if body is not None:
         metrics["score_mean"], metrics["score_ci95"] = mean_ci95(normalized_score(body, returns))
+    maze = layout_named(name)
+    if maze is not None and maze.score_range is not None:
+        metrics["score_mean"], metrics["score_ci95"] = mean_ci95(maze.score(returns))
     return metrics
+
+
+def named_body(name: str) -> Body | None:
+    """The body of an environment such as Hopper-v5; None for other environments."""
+    return next((body for body in BODIES.values() if name.rpartition("-v")[0] == body.title), None)
+
+
+def from_the_side(env: Any, step: int) -> np.ndarray:
+    """A picture of a named body from the side, which needs no OpenGL."""
+    inside = env.unwrapped
+    return side_frame(capsules(inside.model, inside.data), step)
 
 
 def data_metrics(episodes: Episodes, name: str) -> dict[str, float]:

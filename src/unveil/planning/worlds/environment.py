@@ -21,6 +21,7 @@ from unveil.planning.data.interface import Interface, entry
 SUCCESS = ("success", "is_success")  # entries of `info` by which environments report success
 ROBOTICS = ("PointMaze", "AntMaze", "Fetch", "Hand", "Adroit", "FrankaKitchen", "Maze")
 Make = Callable[..., "gymnasium.Env[Any, Any]"]
+Draw = Callable[["gymnasium.Env[Any, Any]", int], np.ndarray]
 
 
 def maker(name: str) -> Make:
@@ -77,7 +78,9 @@ def _own(made: Callable[..., Any], name: str) -> Make:
 
 def _robotics(name: str) -> None:
     """Register the environments of gymnasium-robotics."""
+    level = gymnasium.logger.min_level
     try:
+        gymnasium.logger.min_level = gymnasium.logger.ERROR  # it warns of environments that are not used here
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gymnasium.register_envs(import_module("gymnasium_robotics"))
@@ -86,6 +89,8 @@ def _robotics(name: str) -> None:
             raise UnveilError(
                 f"`env={name}` is of gymnasium-robotics, which is not installed: pip install 'unveil[rl]'"
             ) from error
+    finally:
+        gymnasium.logger.min_level = level
 
 
 def made_with(make: Make, name: str, render: bool = False) -> gymnasium.Env[Any, Any]:
@@ -200,6 +205,7 @@ class EnvironmentEpisodes:
         steps: largest number of steps; 0: as the environment says, or 1,000.
         success: the entry of `info` that reports success; "": `success` or `is_success`.
         frames: whether to draw the first episode.
+        draw: (environment, step) -> its picture; by default its own `render`.
     Raises:
         UnveilError: the environment cannot be made, reset, stepped or drawn.
     """
@@ -219,10 +225,12 @@ class EnvironmentEpisodes:
         steps: int = 0,
         success: str = "",
         frames: bool = False,
+        draw: Draw | None = None,
     ) -> None:
         self.name, self.count, self._seed = name, count, seed
-        self._draws, self._success = frames, success
-        self.envs = [made_with(make, name, render=frames and i == 0) for i in range(count)]
+        self._draws, self._draw_by, self._success = frames, draw, success
+        rendered = frames and draw is None
+        self.envs = [made_with(make, name, render=rendered and i == 0) for i in range(count)]
         spec = self.envs[0].spec
         self.steps = steps or (spec.max_episode_steps if spec is not None else None) or 1000
         self.reset()
@@ -285,7 +293,9 @@ class EnvironmentEpisodes:
 
     def _draw(self) -> None:
         if self._draws and self.running[0]:
-            frame = self._guarded("drawn", self.envs[0].render)
+            env, draw = self.envs[0], self._draw_by
+            step = int(self.lengths[0])
+            frame = self._guarded("drawn", lambda: env.render() if draw is None else draw(env, step))
             if not isinstance(frame, np.ndarray) or frame.ndim != 3:
                 raise UnveilError(f"{self.name} draws no pictures (render_mode rgb_array); leave `video` out")
             self.frames.append(np.asarray(frame, np.uint8))
@@ -298,7 +308,8 @@ class EnvironmentEpisodes:
         except UnveilError:
             raise
         except Exception as error:  # whatever an environment raises
-            hint = "; leave `video` out" if what == "drawn" else ""
+            hint = "; without a display MuJoCo needs MUJOCO_GL=egl or osmesa; or leave `video` out"
+            hint = hint if what == "drawn" else ""
             raise UnveilError(
                 f"{self.name} cannot be {what}: {type(error).__name__}: {_first_line(error)}{hint}"
             ) from error

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING
 
 from unveil.errors import UnveilError
 from unveil.files.notes import note
-from unveil.planning.recipes.planner.config import SETTINGS
+from unveil.planning.recipes.planner.contestant import Contestant, contestant
 
 if TYPE_CHECKING:
-    from unveil.files.json_objects import JsonObject
     from unveil.planning.data.episodes import Episodes
-    from unveil.planning.data.interface import Interface
-    from unveil.planning.evaluation.environment import Decide
-    from unveil.planning.goal_planner import GoalPlanner
-    from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.recipes.planner.config import EvalPlanner
     from unveil.planning.worlds.environment import EnvironmentEpisodes
     from unveil.runs.progress import Progress
+
+D4RL_ROW = "unveil in D4RL's geometry"
 
 
 def evaluate_planner(config: EvalPlanner, progress: Progress) -> dict[str, object]:
@@ -25,56 +22,43 @@ def evaluate_planner(config: EvalPlanner, progress: Progress) -> dict[str, objec
     import torch
 
     from unveil.files.pictures import write_video
-    from unveil.planning.evaluation.environment import (
-        decisions_per_second,
-        environment_metrics,
-        planner_decides,
-        roll,
-    )
-    from unveil.planning.worlds.environment import check_spaces, maker
+    from unveil.planning.evaluation.environment import decisions_per_second, environment_metrics, roll
 
     check_video(config)
     if config.job.threads:
         torch.set_num_threads(config.job.threads)
-    planner, described = loaded(config)
-    interface, shape = planner.interface, planner.model.shape
-    name = environment_name(config, interface, described)
-    make = maker(name)
-
-    def episodes(count: int, frames: bool = False) -> EnvironmentEpisodes:
-        from unveil.planning.worlds.environment import EnvironmentEpisodes
-
-        return EnvironmentEpisodes(
-            make, name, count, config.job.seed, config.max_steps, config.success, frames
+    it = contestant(config)
+    name = config.env or it.environment
+    if not name:
+        raise UnveilError(
+            f"{config.checkpoint} names no environment; give `env`, an id of gymnasium or module:function"
         )
-
-    first = episodes(1)
-    check_spaces(first.envs[0], name, interface, shape.observations, shape.actions)
-    first.close()
-    world = episodes(config.episodes, config.video is not None)
-    planner.reset()
-    needed = bool(interface.goal) or bool(config.success)
+    check(config, it, name)
+    world = episodes(config, it, name, config.episodes, config.video is not None)
     roll(
         world,
-        planner_decides(planner),
+        it.start(),
         lambda step: progress("acting", step, world.steps, {"return": float(world.returns.mean())}),
-        needed,
+        success=bool(it.interface.goal or config.success),
     )
     metrics = environment_metrics(world)
-    result: dict[str, object] = {"returns": world.returns.tolist(), "succeeded": world.succeeded.tolist()}
     if config.video is not None:
         fps = float(world.envs[0].metadata.get("render_fps") or 25)
         write_video(config.video, world.frames, max(20, round(1000 / fps)))
     world.close()
-    reference = references(config, described, interface, name, episodes, progress)
-    timed = episodes(1)
-    planner.reset()
-    metrics["decisions_per_second"] = decisions_per_second(timed, planner_decides(planner))
+    reference = references(config, it, name, progress)
+    timed = episodes(config, it, name, 1)
+    metrics["decisions_per_second"] = decisions_per_second(timed, it.start())
     timed.close()
-    protocol = (
-        f"{name}, {world.steps} steps at most, {config.episodes} episodes from seed {config.job.seed} on"
-    )
-    return result | {"metrics": metrics, "reference": reference, "protocol": protocol, "environment": name}
+    return {
+        "metrics": metrics,
+        "reference": reference,
+        "returns": world.returns.tolist(),
+        "succeeded": world.succeeded.tolist(),
+        "environment": name,
+        "protocol": f"{name}, {world.steps} steps at most, {config.episodes} episodes from seed "
+        f"{config.job.seed} on",
+    }
 
 
 def check_video(config: EvalPlanner) -> None:
@@ -94,89 +78,66 @@ def check_video(config: EvalPlanner) -> None:
     check_output(config.video)
 
 
-def loaded(config: EvalPlanner) -> tuple[GuidedPlanner | GoalPlanner, JsonObject]:
-    """The planner of a checkpoint with the settings of the flags, and its config.json."""
-    from unveil.planning.recipes.locomotion.load import load_pair
-    from unveil.planning.recipes.locomotion.pair import folder_at, places_below
-    from unveil.runs.checkpoints import find_checkpoint
-    from unveil.runs.config import read_recipe, stored_config
+def episodes(
+    config: EvalPlanner, it: Contestant, name: str, count: int, frames: bool = False
+) -> EnvironmentEpisodes:
+    """Episodes of an environment, in the coordinates that the planner knows."""
+    from unveil.planning.evaluation.environment import from_the_side, named_body
+    from unveil.planning.worlds.environment import EnvironmentEpisodes, maker
+    from unveil.planning.worlds.maze.geometry import adapted
 
-    folder = folder_at(config.checkpoint)
-    places = [place for place in places_below(folder) if read_recipe(place) != "value"]
-    if not places:
-        found = read_recipe(find_checkpoint(config.checkpoint))
-        raise UnveilError(
-            f"{config.checkpoint} is of recipe {found or 'unknown'!r}, but a planner is needed: `unveil eval "
-            f"{found or 'maze'}`"
-        )
-    fields = {name: value for name in SETTINGS if (value := getattr(config, name)) is not None}
-    renamed = {"pace": float, "scale": lambda text: text if text == "auto" else _number(text)}
-    fields = {name: renamed.get(name, lambda it: it)(value) for name, value in fields.items()}
-    planner = load_pair(config.checkpoint, config.job.device, config.job.seed, **fields)
-    place = places[0] if (places[0] / "config.json").is_file() else places[0].parent
-    return planner, stored_config(place)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"`scale` is a number or auto, got {text!r}") from None
-
-
-def environment_name(config: EvalPlanner, interface: Interface, described: JsonObject) -> str:
-    """The environment of an evaluation: that of the flag, of the training, or of the named body of the data.
-
-    Raises:
-        UnveilError: none is known.
-    """
-    from unveil.planning.recipes.locomotion.clip import body_name
-    from unveil.planning.worlds.locomotion.body import BODIES
-
-    if config.env:
-        return config.env
-    if interface.environment:
-        return interface.environment
-    if body := body_name(str(described.get("dataset") or "")):
-        return f"{BODIES[body].title}-v5"
-    raise UnveilError(
-        f"{config.checkpoint} names no environment; give `env`, an id of gymnasium or module:function"
+    make = maker(name)
+    if it.geometry is not None:
+        make = adapted(make, name, it.geometry, it.maze)
+    draw = from_the_side if named_body(name) else None
+    return EnvironmentEpisodes(
+        make, name, count, config.job.seed, config.max_steps, config.success, frames, draw
     )
 
 
+def check(config: EvalPlanner, it: Contestant, name: str) -> None:
+    """Refuse an environment whose spaces do not fit the planner; raises as `check_spaces`."""
+    from unveil.planning.worlds.environment import check_spaces
+
+    first = episodes(config, it, name, 1)
+    try:
+        check_spaces(first.envs[0], name, it.interface, it.observations, it.actions)
+    finally:
+        first.close()
+
+
 def references(
-    config: EvalPlanner,
-    described: JsonObject,
-    interface: Interface,
-    name: str,
-    episodes: object,
-    progress: Progress,
+    config: EvalPlanner, it: Contestant, name: str, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """The metrics of cloning, of the behaviour in the data, and of random actions, on the same episodes."""
+    """The metrics of cloning, of the behaviour in the data, and of random actions, on the same episodes; for
+    PointMaze also those of the planner in D4RL's geometry."""
     from unveil.planning.cloning import cloned
     from unveil.planning.evaluation.environment import (
+        Decide,
         clone_decides,
         data_metrics,
         environment_metrics,
         random_decides,
         roll,
     )
+    from unveil.planning.worlds.maze.registration import MULTI, TITLES, layout_named
 
     found: dict[str, dict[str, float]] = {}
-    data = recorded(config, described, interface)
 
-    def acted(row: str, decide: Decide) -> None:
-        world = episodes(config.episodes)  # pyright: ignore[reportCallIssue]
+    def acted(row: str, decide: Decide, where: str = name) -> None:
+        world = episodes(config, it, where, config.episodes)
         roll(world, decide, lambda step: progress(row, step, world.steps, {}))
         found[row] = environment_metrics(world)
         world.close()
 
+    maze = layout_named(name)
+    if name.startswith("PointMaze") and maze is not None and maze.name in MULTI and it.geometry is not None:
+        acted(D4RL_ROW, it.start(), f"unveil/Multi2D-{TITLES[maze.name]}-v1")
+    data = recorded(config, it)
     if data is not None and config.cloning_steps:
-        steps = config.cloning_steps
-        clone = cloned(
-            data, steps, config.job.seed, interface.goal, lambda k: progress("cloning", k, steps, {})
-        )
-        acted("cloning", clone_decides(clone, interface, data.observations.shape[1]))
+        steps, goal = config.cloning_steps, it.interface.goal
+        clone = cloned(data, steps, config.job.seed, goal, lambda k: progress("cloning", k, steps, {}))
+        acted("cloning", clone_decides(clone, it.interface, it.observations))
     if data is not None and (metrics := data_metrics(data, name)):
         found["behaviour in the data"] = metrics
     if config.random:
@@ -184,25 +145,28 @@ def references(
     return found
 
 
-def recorded(config: EvalPlanner, described: JsonObject, interface: Interface) -> Episodes | None:
-    """The data of the training, or those that the flag names; None, with a note, where they are not here."""
+def recorded(config: EvalPlanner, it: Contestant) -> Episodes | None:
+    """The data of the training, or those that the flag names; None, with a note, where they are not here.
+
+    Raises:
+        UnveilError: the data that the flag names cannot be read, or are of other sizes.
+    """
     from unveil.planning.data.recorded import read_for
 
-    source = config.data or str(described.get("dataset") or described.get("data") or "")
+    source = config.data or str(it.described.get("dataset") or it.described.get("data") or "")
     try:
         if not source:
-            raise UnveilError("the checkpoint names no data")
-        data = read_for(interface, source)
+            raise UnveilError("the checkpoint names no data; see `data`")
+        data = read_for(it.interface, source)
     except UnveilError as error:
         if config.data:
             raise
         note(f"no rows of cloning and of the behaviour in the data: {error}")
         return None
     sizes = data.observations.shape[1], data.actions.shape[1]
-    trained = described.get("observations"), described.get("actions")
-    if sizes != trained:
+    if sizes != (it.observations, it.actions):
         raise UnveilError(
-            f"{source} has {sizes[0]} observations and {sizes[1]} actions, but the planner {trained[0]} and "
-            f"{trained[1]}"
+            f"{source} has {sizes[0]} observations and {sizes[1]} actions, but the planner "
+            f"{it.observations} and {it.actions}"
         )
     return data

@@ -13,9 +13,9 @@ within 0.25 of a cell's centre (D4RL: 0.1), its ball starts at rest, and its goa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -25,9 +25,11 @@ from jaxtyping import Float
 from unveil.errors import UnveilError
 from unveil.planning.data.episodes import Episodes
 from unveil.planning.data.fields import ACHIEVED
+from unveil.planning.worlds.maze.env import picture
 from unveil.planning.worlds.maze.layout import BODY_OFFSET, LAYOUTS, Layout
 
 POINT_MAZE = "PointMaze"  # ids of gymnasium-robotics begin with it
+Geometry = Literal["d4rl", "point"]
 
 
 def turned(vectors: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 2"]:
@@ -92,6 +94,37 @@ def layout_in(env: gymnasium.Env[Any, Any], name: str) -> Layout:
     return Layout(name, rows, 800)
 
 
+def adapted(
+    make: Callable[..., Any], name: str, geometry: Geometry, maze: Layout | None
+) -> Callable[..., Any]:
+    """A function that makes an environment as a planner of mazes knows it.
+
+    Args:
+        make: makes the environment.
+        name: for messages.
+        geometry: whether the planner knows the coordinates of D4RL or of PointMaze.
+        maze: the maze of the planner; None if it is not recorded.
+    Returns:
+        `make` itself for environments of the planner's own geometry, and for those that are no mazes.
+    """
+
+    def made(**more: object) -> gymnasium.Env[Any, Any]:
+        env = make(**more)
+        point = hasattr(env.unwrapped, "maze") and isinstance(env.observation_space, Dict)
+        if not point and not hasattr(env.unwrapped, "layout"):
+            return env
+        layout = layout_in(env, name)
+        if maze is not None and not np.array_equal(maze.walls, layout.walls):
+            raise UnveilError(
+                f"{name} is the maze {layout.name!r}, but the planner was trained on {maze.name!r}"
+            )
+        if point and geometry == "d4rl":
+            return InD4RL(env, layout)
+        return InPointMaze(env, layout) if not point and geometry == "point" else env
+
+    return made
+
+
 class InD4RL(gymnasium.Env[np.ndarray, np.ndarray]):
     """An environment of PointMaze as D4RL's planners know it: observations (x, y, vx, vy) and forces in
     D4RL's coordinates, and the goal in `info`."""
@@ -103,6 +136,7 @@ class InD4RL(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = Box(-np.inf, np.inf, (4,), np.float64)
         self.action_space = Box(-1.0, 1.0, (2,), np.float32)
         self.metadata, self.spec, self.render_mode = env.metadata, env.spec, env.render_mode
+        self._position, self._goal = np.zeros(2), np.zeros(2)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -118,8 +152,8 @@ class InD4RL(gymnasium.Env[np.ndarray, np.ndarray]):
         return seen, reward, ended, cut, info
 
     def render(self) -> Any:
-        """The picture of the environment."""
-        return self.env.render()
+        """The maze from above, which needs no OpenGL."""
+        return picture(self.layout, self._position, self._goal)
 
     def close(self) -> None:
         """Free the environment."""
@@ -127,7 +161,9 @@ class InD4RL(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _seen(self, seen: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
         rows = to_d4rl(np.asarray(seen["observation"], np.float64), self.layout)
-        return rows, {**info, "goal": to_d4rl(np.asarray(seen["desired_goal"], np.float64), self.layout)}
+        self._position = rows[:2]
+        self._goal = to_d4rl(np.asarray(seen["desired_goal"], np.float64), self.layout)
+        return rows, {**info, "goal": self._goal.copy()}
 
 
 class InPointMaze(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
