@@ -19,7 +19,7 @@ from unveil.checks import kind, whole
 from unveil.planning.data.interface import Interface, goals_of, returned, rows_of
 from unveil.planning.goal_settings import GoalSettings
 from unveil.planning.trajectory_inputs import check_units
-from unveil.planning.trajectory_model import TRAVEL_LEVELS, TrajectoryModel, unconditional
+from unveil.planning.trajectory_model import TrajectoryModel, unconditional
 from unveil.process.grid import uniform
 from unveil.sampling.edit import Inpaint
 from unveil.sampling.gaussian import DDIM
@@ -144,7 +144,7 @@ class GoalPlanner:
         """The number of rows of plans: the steps that the data need, at the pace of the settings, as a
         multiple of `shortest`, at most as trained."""
         known, ends = self._normalized(seen, goals)
-        level = TRAVEL_LEVELS.index(self.settings.pace)
+        level = ("hurried", "brisk", "usual").index(self.settings.pace)
         steps = self.model.travel(torch.cat([known, ends], dim=1))[:, level].exp().clamp(1.0, 1e6).tolist()
         unit, longest = self.settings.shortest, self.model.shape.horizon
         return [min(longest, unit * max(1, ceil((count + 1.0) / unit))) for count in steps]

@@ -22,9 +22,9 @@ class GoalSettings:
     """factor on the initial noise; smaller values give more typical and less varied plans"""
     act_steps: Count = 1
     """actions of a plan that are done before the next plan"""
-    pace: Literal[0.1, 0.25, 0.5] = 0.25
-    """quantile of the number of steps that the data need to the goal, which is the length of a plan: 0.1 is
-    hurried, 0.5 the pace of the data"""
+    pace: Literal["hurried", "brisk", "usual"] = "brisk"
+    """length of a plan, as a quantile of the number of steps that the data need to the goal: hurried is 0.1,
+    brisk 0.25, usual 0.5"""
     shortest: Count = 4
     """environment steps of the shortest plan; plans have multiples of it as length"""
     clip: bool = True

@@ -134,7 +134,7 @@ def with_choices(episodes: Episodes, count: int = 0) -> tuple[Episodes, int]:
         UnveilError: an action that is negative, or not below `count`.
     """
     chosen = episodes.actions[:, 0].astype(np.int64)
-    count = count or int(chosen.max()) + 1
+    count = count or max(1, int(chosen.max()) + 1)
     if chosen.min() < 0 or chosen.max() >= count:
         raise UnveilError(
             f"discrete actions must lie in 0 .. {count - 1}, got {chosen.min()} .. {chosen.max()} in the data"

@@ -124,8 +124,8 @@ class EvalPlanner:
     """classifier-free guidance scale for `ask`"""
     act_steps: Count | None = None
     """for plans to goals: actions of a plan that are done before the next plan"""
-    pace: Literal["0.1", "0.25", "0.5"] | None = None
-    """for plans to goals: the length of a plan, as a quantile of the number of steps that the data need"""
+    pace: Literal["hurried", "brisk", "usual"] | None = None
+    """for plans to goals: length of a plan, the quantile 0.1, 0.25 or 0.5 of the steps that the data need"""
     job: Job = JobFlags(threads=1)
 
     def __post_init__(self) -> None:

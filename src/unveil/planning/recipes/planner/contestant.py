@@ -117,6 +117,4 @@ def _settings(config: EvalPlanner) -> dict[str, object]:
             fields["scale"] = float(config.scale)
         except ValueError:
             raise ValueError(f"`scale` is a number or auto, got {config.scale!r}") from None
-    if config.pace is not None:
-        fields["pace"] = float(config.pace)
     return fields
