@@ -26,6 +26,10 @@ def read_recorded(
     """
     how = Reading(observe, goals=goal == "auto", rewards=False)
     episodes = read_episodes(source, how)
+    if observe and not episodes.origin.fields:
+        raise UnveilError(
+            f"{source}: `observe` names {observe[0]}, but observations are flat, without fields; leave it out"
+        )
     count = 0
     if episodes.origin.whole:
         episodes, count = with_choices(episodes, choices)

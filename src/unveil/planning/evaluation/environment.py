@@ -50,7 +50,7 @@ def roll(
         if step == 0 and success and not world.reported:
             names = ", ".join(sorted(world.names)) or "nothing"
             raise UnveilError(
-                f"{world.name} reports no success in `info`, which holds {names}; name the entry that does "
+                f"{world.name} reports no success in its info, which holds {names}; name the entry that does "
                 "(`success=NAME`)"
             )
         if on_step is not None:
@@ -79,8 +79,8 @@ def goals(world: EnvironmentEpisodes, interface: Interface) -> Float[np.ndarray,
         goal = world.goal(i)
         if goal is None:
             raise UnveilError(
-                f"{world.name} gives no goal: neither `desired_goal` in its observations nor `goal` in its "
-                "`info`, and the planner plans to goals"
+                f"{world.name} gives no goal: neither desired_goal in its observations nor goal in its "
+                "info, and the planner plans to goals"
             )
         row = np.asarray(goal, np.float64).reshape(-1)
         if len(row) != len(interface.goal) and len(row) > max(interface.goal):

@@ -260,7 +260,9 @@ class EnvironmentEpisodes:
                 given = space.start + action
             else:
                 assert isinstance(space, gymnasium.spaces.Box)
-                given = np.asarray(action, space.dtype).reshape(space.shape)
+                # float64 where the space is of floats: rewards of gymnasium's bodies depend on it
+                exact = np.issubdtype(space.dtype, np.floating)
+                given = np.asarray(action, np.float64 if exact else space.dtype).reshape(space.shape)
             seen, reward, ended, cut, info = self._guarded("step", lambda env=env, a=given: env.step(a))
             self.observations[i], self.infos[i] = seen, info
             self.returns[i] += float(reward)

@@ -164,12 +164,10 @@ TRAIN = Verb(
     "a planner of any environment, and its value function",
     "preset data env observe goal value horizon steps batch_size learning_rate out resume",
     after="planning.recipes.planner.train:after_planner",
-    aliases={"--dataset": "--data"},
 )
 EVAL = Verb(
     {"default": EvalPlanner()},
     "planning.recipes.planner.evaluate:evaluate_planner",
     "return and success in any gymnasium environment",
     "checkpoint env data episodes success video candidates ask guidance scale seed json",
-    aliases={"--dataset": "--data"},
 )

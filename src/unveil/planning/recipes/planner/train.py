@@ -82,7 +82,8 @@ def outcomes(
     def on_step(done: int, of: int) -> None:
         progress("expected returns", done, of, {})
 
-    return returns, advantages(episodes, returns, config.run.seed, on_step=on_step)
+    steps = min(2_000, config.run.steps)
+    return returns, advantages(episodes, returns, config.run.seed, steps, on_step=on_step)
 
 
 def discount_of(config: TrainPlanner) -> float:
