@@ -145,3 +145,27 @@ def test_the_real_pointmaze_agrees_where_it_is_installed():
     for seed in range(5):
         seen, info = own.reset(seed=seed)
         assert LARGE.clearance(seen[:2]) > 0 and LARGE.clearance(info["goal"]) > 0
+
+
+def test_a_planner_of_mazes_trains_on_recordings_of_pointmaze(tmp_path, capsys):
+    """They are recognised by their positions, which would lie inside walls, and converted with a note."""
+    from unveil.planning.recipes.maze.config import TrainMaze
+    from unveil.planning.recipes.maze.data import load_data
+    from unveil.planning.worlds.maze.collect import collect
+
+    layout = named_layout("umaze")
+    episodes = collect(layout, 600, np.random.default_rng(0))
+    np.savez(
+        tmp_path / "point.npz",
+        observations=to_point(episodes.observations.astype(float), layout),
+        actions=turned_back(episodes.actions.astype(float)),
+        rewards=episodes.rewards,
+        terminals=episodes.terminals,
+        timeouts=episodes.timeouts,
+    )
+    found = load_data(TrainMaze(maze="umaze", data=tmp_path / "point.npz"), lambda *_: None)
+    np.testing.assert_allclose(found.observations, episodes.observations, atol=1e-5)
+    np.testing.assert_allclose(found.actions, episodes.actions, atol=1e-6)
+    assert "PointMaze's coordinates, converted to D4RL's" in capsys.readouterr().err
+    with pytest.raises(UnveilError, match="lie inside walls of maze large; give the `maze`"):
+        load_data(TrainMaze(maze="large", data=tmp_path / "point.npz"), lambda *_: None)

@@ -11,7 +11,11 @@ from unveil.planning.recipes.planner.config import SETTINGS
 
 if TYPE_CHECKING:
     from unveil.planning.data.interface import Interface
+    from unveil.planning.diffuser import Diffuser
     from unveil.planning.evaluation.environment import Decide
+    from unveil.planning.goal_planner import GoalPlanner
+    from unveil.planning.guided_planner import GuidedPlanner
+    from unveil.planning.planner import Planner
     from unveil.planning.recipes.planner.config import EvalPlanner
     from unveil.planning.worlds.maze.geometry import Geometry
     from unveil.planning.worlds.maze.layout import Layout
@@ -68,7 +72,8 @@ def _of_trajectories(config: EvalPlanner) -> Contestant:
     from unveil.planning.worlds.maze.geometry import POINT_MAZE
     from unveil.runs.config import read_recipe, stored_config
 
-    planner = load_pair(config.checkpoint, config.job.device, config.job.seed, **_settings(config))
+    load: Callable[..., GuidedPlanner | GoalPlanner] = load_pair
+    planner = load(config.checkpoint, config.job.device, config.job.seed, **_settings(config))
     interface, shape = planner.interface, planner.model.shape
     place = next(it for it in places_below(folder_at(config.checkpoint)) if read_recipe(it) != "value")
     described = stored_config(place if (place / "config.json").is_file() else place.parent)
@@ -95,7 +100,8 @@ def _of_mazes(config: EvalPlanner) -> Contestant:
     fields = _settings(config)
     if "sampling_steps" in fields:
         fields["steps"] = fields.pop("sampling_steps")
-    driver = load_driver(folder, config.job.device, config.job.seed, **fields)
+    load: Callable[..., Planner | Diffuser] = load_driver
+    driver = load(folder, config.job.device, config.job.seed, **fields)
     described = read_maze_config(folder)
     layout = layout_of(described)
     environment = f"unveil/Maze2D-{TITLES[layout.name]}-v1" if layout.name in TITLES else ""

@@ -166,7 +166,7 @@ class InD4RL(gymnasium.Env[np.ndarray, np.ndarray]):
         return rows, {**info, "goal": self._goal.copy()}
 
 
-class InPointMaze(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+class InPointMaze(gymnasium.Env[Any, np.ndarray]):
     """One of unveil's mazes, of D4RL's geometry, as planners trained on PointMaze know it: dictionary
     observations and forces in PointMaze's coordinates."""
 
