@@ -39,8 +39,8 @@ Look around
   weights  list, pull, convert, pack, push        unveil weights convert PATH OUT
   doctor   versions and devices, for bug reports  unveil doctor
 
-Recipes: maze, locomotion and value (planning); pusht (robot control); image, text-to-image, autoencoder,
-lora, inversion and classifier (images); text.
+Recipes: planner, maze, locomotion and value (planning); pusht (robot control); image, text-to-image,
+autoencoder, lora, inversion and classifier (images); text.
 unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.
 Errors are one line; --debug shows where they came from."""
 EXTRAS = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from unveil.image.unclip.prior_model import PriorModel
     from unveil.image.unclip.unclip import Unclip
     from unveil.planning.diffuser import Diffuser
+    from unveil.planning.goal_planner import GoalPlanner
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
     from unveil.policy.policy import Policy
@@ -63,6 +64,7 @@ def load(
     Planner
     | Diffuser
     | GuidedPlanner
+    | GoalPlanner
     | Policy
     | TextModel
     | ImageModel
@@ -95,6 +97,7 @@ def load(
             - Locomotion: fields of `EvalLocomotion`, such as preset="default" or guidance="tilted",
               `epoch` (or `diffusion_epoch`), `value_epoch` and raw=True. Folders of Diffuser need `dataset`,
               for the statistics of the normaliser. A cost of your own is set afterwards: see `costing`.
+            - Planners of goals: fields of `GoalSettings`, such as act_steps=4.
             - Policies: `solver`, `sampling_steps`, `n_action` and `temperature`.
             - Text: `adapter`, a folder of LoRA weights; for LLaDA dtype="float32" in place of bfloat16.
             - Runs of `unveil train lora` and `unveil train inversion`: none. Their base is read again.
@@ -114,7 +117,7 @@ def load(
     from unveil.runs.checkpoints import find_checkpoint, local_name, zoo_names
     from unveil.runs.config import read_recipe
 
-    pair: Callable[..., GuidedPlanner] = load_pair
+    pair: Callable[..., GuidedPlanner | GoalPlanner] = load_pair
     name = str(path_or_name)
     if name == "taef2" and not settings and not Path(name).exists():
         return wired("image.recipes.autoencoder.load:load_latents")(name, device)

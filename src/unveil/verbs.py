@@ -15,6 +15,7 @@ from unveil.image.recipes.prior import config as prior
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
+from unveil.planning.recipes.planner import config as planner
 from unveil.policy.recipes.pusht import config as pusht
 from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
@@ -40,6 +41,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "maze": maze.TRAIN,
         "locomotion": locomotion.TRAIN,
         "value": locomotion.VALUE,
+        "planner": planner.TRAIN,
         "pusht": pusht.TRAIN,
         "text": text.TRAIN,
         "image": image.TRAIN,
@@ -53,6 +55,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "eval": {
         "maze": maze.EVAL,
         "locomotion": locomotion.EVAL,
+        "planner": planner.EVAL,
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,

@@ -4,7 +4,7 @@ action, plan again.
 Janner et al. 2022, sections 3.2 and 5.3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from unveil.arrays import numbers
 from unveil.checks import kind, whole
+from unveil.planning.data.interface import Interface, returned, rows_of
 from unveil.planning.guided_planner_settings import GuidedSettings
 from unveil.planning.networks.temporal_unet import TemporalUNet
 from unveil.planning.networks.temporal_unet_inference import FastUNet
-from unveil.planning.trajectory_inputs import check_units, noise_in, observations_in
+from unveil.planning.trajectory_inputs import check_units, noise_in
 from unveil.planning.trajectory_model import TrajectoryModel, return_condition, unconditional
 from unveil.planning.value_guidance import Form
 from unveil.planning.value_guidance import value_at as value_at
@@ -49,6 +50,7 @@ class GuidedPlanner:
         settings: how plans are sampled and chosen.
         steer: further guidance, by a cost of your own, applied after that of the form. It may be set later:
             `planner.steer = costing(planner.model, cost, scale)`.
+        interface: what observations and actions are; by default rows of numbers, and actions in [-1, 1].
         seed: seed of the noise of the first episode, at least 0.
     Raises:
         ValueError: a horizon that the network cannot take, or a setting that the model does not support.
@@ -62,6 +64,7 @@ class GuidedPlanner:
         settings: GuidedSettings | None = None,
         *,
         steer: Guidance | None = None,
+        interface: Interface | None = None,
         seed: int = 0,
     ) -> None:
         self.settings = settings = GuidedSettings() if settings is None else settings
@@ -75,6 +78,7 @@ class GuidedPlanner:
             )
         self.model = model.eval()
         self.form, self.score, self.steer = form, score, steer
+        self.interface = Interface() if interface is None else interface
         self.horizon = settings.planned(model.shape.horizon)
         if settings.warm_steps is not None:
             whole("`warm_steps`", settings.warm_steps, 1, settings.steps)
@@ -106,30 +110,33 @@ class GuidedPlanner:
     @torch.no_grad()
     def act(
         self,
-        observations: Float[np.ndarray, "*B D"],
+        observations: Float[np.ndarray, "*B D"] | Mapping[str, object],
         *,
         episodes: Sequence[int] | np.ndarray | None = None,
         noise: np.ndarray | Tensor | None = None,
-    ) -> Float[np.ndarray, "*B A"]:
-        """The first action of the best plan from each observation, clipped to [-1, 1].
+    ) -> np.ndarray:
+        """The first action of the best plan from each observation, clipped to its limits, [-1, 1] by default:
+        (*B, A), or the numbers (*B,) of discrete actions.
 
         Args:
-            observations: in the data's units.
+            observations: in the data's units; a dictionary where the interface names fields.
             episodes: the number of each row's episode, from 0, where rows are left out, such as those of
                 finished episodes. By default the rows are all episodes, as many as in the last call.
             noise: recorded noise, as in `best`.
         Raises:
             ValueError: observations of another size or not finite, another number of them than before without
-                `reset`, or plans that are not finite; the message names the cause.
+                `reset`, or plans or actions that are not finite; the message names the cause.
             UnveilError: the model lacks the statistics of its data.
         """
-        seen, single = observations_in(observations, self.model.shape.observations)
+        seen, single = rows_of(self.interface, observations, self.model.shape.observations)
         which = self._which(len(seen), episodes)
         best = self._best(self._known(seen), which, noise)
         if self.settings.warm_steps is not None:  # only a warm start uses the last plan
             self._last |= dict(zip(which, best, strict=True))
-        actions = self.model.first_action(best).clamp(-1.0, 1.0).cpu().double().numpy()
-        return actions[0] if single else actions
+        actions = self.model.first_action(best)
+        self._check_finite("actions", actions)
+        chosen = returned(self.interface, actions.cpu().double().numpy())
+        return chosen[0] if single else chosen
 
     @torch.no_grad()
     def plan(
@@ -160,12 +167,14 @@ class GuidedPlanner:
         plans = self._candidates(known, self.settings.candidates, None, own, draws)
         if self.score is not None:
             plans = plans[self._scored(plans).argsort(descending=True)]
-        return (plans if normalized else self.model.in_units(plans)).cpu().double().numpy()
+        plans = plans if normalized else self.model.in_units(plans)
+        self._check_finite("plans", plans)
+        return plans.cpu().double().numpy()
 
     @torch.no_grad()
     def best(
         self,
-        observations: Float[np.ndarray, "*B D"],
+        observations: Float[np.ndarray, "*B D"] | Mapping[str, object],
         *,
         episodes: Sequence[int] | np.ndarray | None = None,
         noise: np.ndarray | Tensor | None = None,
@@ -178,7 +187,7 @@ class GuidedPlanner:
         Raises:
             ValueError, UnveilError: as `act`.
         """
-        seen, single = observations_in(observations, self.model.shape.observations)
+        seen, single = rows_of(self.interface, observations, self.model.shape.observations)
         best = self._best(self._known(seen), self._which(len(seen), episodes), noise)
         return best[0] if single else best
 
@@ -196,7 +205,9 @@ class GuidedPlanner:
                 own = [self._streams[which[row]] for row in some]
                 x = self._candidates(known[some], k, last, own, None if draws is None else draws[:, some])
                 plans |= dict(zip(some, self._chosen(x, known[some]), strict=True))
-        return torch.stack([plans[row] for row in range(len(which))])
+        best = torch.stack([plans[row] for row in range(len(which))])
+        self._check_finite("plans", best)
+        return best
 
     def _chosen(self, x: Tensor, known: Tensor) -> Tensor:
         """The best plan (B, H, F) among candidates (B * K, H, F)."""
@@ -329,9 +340,17 @@ class GuidedPlanner:
                 "guided planner: noise contains noise of each step, but this solver draws none; give the "
                 "initial noise alone"
             )
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"guided planner: plans are not finite; {self._cause()}")
+        self._check_finite("plans", x)
         return x
+
+    def _check_finite(self, what: str, x: Tensor) -> None:
+        """Refuse plans or actions that are not finite.
+
+        Raises:
+            ValueError: the message names guidance and its scale, or what else is the likely cause.
+        """
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"guided planner: {what} are not finite; {self._cause()}")
 
     def _cause(self) -> str:
         """The likely cause of plans that are not finite, for people."""

@@ -1,25 +1,12 @@
-"""Inputs of planners of trajectories, checked: observations and recorded noise."""
+"""Inputs of planners of trajectories, checked: recorded noise and units."""
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from unveil.arrays import axes_of, numbers
 from unveil.errors import UnveilError
 from unveil.planning.trajectory_model import TrajectoryModel
-
-
-def observations_in(value: object, size: int) -> tuple[Float[np.ndarray, "B D"], bool]:
-    """Observations (B, D) in float64, and whether the input was a single one without the axis B.
-
-    Raises:
-        ValueError: another shape, or numbers that are not finite.
-    """
-    single = axes_of(value) == 1
-    letters = f"({size},) of one episode or (B, {size})"
-    seen = numbers("guided planner: observations", value, (size,) if single else (None, size), letters)
-    return (seen[None] if single else seen).astype(np.float64), single
 
 
 def noise_in(

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from unveil.network.condition import Condition
 from unveil.network.layers import mlp
 from unveil.network.normalization import Normalization
+from unveil.planning.networks.quantiles import QuantileMLP
 from unveil.planning.networks.temporal_unet import TemporalUNet, ValueNetwork
 from unveil.planning.networks.temporal_unet_inference import FastUNet, FastValue, Quicker
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.denoiser import GaussianDenoiser
 from unveil.process.parameterization import eps, x0
 from unveil.process.schedule import Tabulated, cosine_betas, tabulated
+
+TRAVEL_LEVELS = (0.1, 0.25, 0.5)  # quantiles of the number of steps from an observation to a goal
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class TrajectoryShape:
         inverse: plan observations only; a second network learns the action between two observations (inverse
             dynamics).
         returns: the denoiser is conditional on the return that follows; see `return_condition`.
+        goal: the numbers of an observation, from 0, that are known of the last row of a plan too: the goal. A
+            second network learns how many steps lie between an observation and a goal.
     """
 
     horizon: int
@@ -46,6 +51,7 @@ class TrajectoryShape:
     predicts: Literal["x0", "eps"] = "x0"
     inverse: bool = False
     returns: bool = False
+    goal: tuple[int, ...] = ()
 
     @property
     def planned(self) -> slice:
@@ -58,9 +64,11 @@ class TrajectoryShape:
         return self.observations + (0 if self.inverse else self.actions)
 
     def first_known(self, horizon: int) -> Tensor:
-        """(1, H, features) bool: the known numbers of a plan, the observation of its first row."""
+        """(1, H, features) bool: the known numbers of a plan, the observation of its first row, and the goal
+        in its last row."""
         known = torch.zeros((1, horizon, self.features), dtype=torch.bool, device="cpu")
         known[:, 0, -self.observations :] = True
+        known[:, -1, [self.features - self.observations + i for i in self.goal]] = True
         return known
 
     @property
@@ -116,6 +124,8 @@ class TrajectoryModel(nn.Module):
         self.normalization = Normalization(shape.actions + shape.observations)
         if shape.inverse:
             self.inverse = mlp(2 * shape.observations, 256, shape.actions, depth=2)
+        if shape.goal:
+            self.travel = QuantileMLP(shape.observations + len(shape.goal), TRAVEL_LEVELS)
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +202,8 @@ def fast_trajectories(
     made.normalization = model.normalization
     if model.shape.inverse:
         made.inverse = model.inverse
+    if model.shape.goal:
+        made.travel = model.travel
     return made.eval()
 
 

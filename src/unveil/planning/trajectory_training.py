@@ -8,7 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unveil.planning.data.trajectories import Trajectories
-from unveil.planning.trajectory_model import TrajectoryModel, TrajectoryShape, ValueModel, return_condition
+from unveil.planning.networks.quantiles import pinball
+from unveil.planning.trajectory_model import (
+    TRAVEL_LEVELS,
+    TrajectoryModel,
+    TrajectoryShape,
+    ValueModel,
+    return_condition,
+)
 from unveil.process.corrupt import corrupt
 from unveil.process.objective import denoising_loss
 
@@ -26,6 +33,7 @@ class TrajectoryBatch(NamedTuple):
         noise: (B, H, F), standard normal noise of the planned part of the rows.
         target: (B,), the return that follows each window; for denoising its rank among all returns, NaN where
             the condition is dropped.
+        ahead: (B,), the row of each window to which the number of steps is learned, for models of goals.
     """
 
     rows: Tensor
@@ -33,6 +41,7 @@ class TrajectoryBatch(NamedTuple):
     t: Tensor
     noise: Tensor
     target: Tensor | None = None
+    ahead: Tensor | None = None
 
 
 def trajectory_batches(
@@ -45,6 +54,8 @@ def trajectory_batches(
     drop: float = 0.0,
 ) -> Callable[[torch.Generator], TrajectoryBatch]:
     """A function generator -> random batch.
+
+    Windows of models of goals are not padded, so that the last row is reached at the last step.
 
     Args:
         windows: the data.
@@ -61,7 +72,7 @@ def trajectory_batches(
             return torch.randint(high, count, generator=generator, device="cpu")
 
         horizon = horizons[int(whole(len(horizons), 1))] if horizons else shape.horizon
-        first = windows.draw(size, generator)
+        first = windows.draw_whole(size, horizon, generator) if shape.goal else windows.draw(size, generator)
         rows, valid = windows.windows(first, horizon)
         t = (1.0 + whole(shape.diffusion_steps, size)).double() / shape.diffusion_steps
         if clean:
@@ -71,7 +82,8 @@ def trajectory_batches(
         if target is not None and drop:
             hidden = torch.rand(size, generator=generator, device="cpu") < drop
             target = torch.where(hidden, torch.full_like(target, torch.nan), target)
-        return TrajectoryBatch(rows, valid, t, noise, target)
+        ahead = 1 + whole(horizon - 1, size) if shape.goal else None
+        return TrajectoryBatch(rows, valid, t, noise, target, ahead)
 
     return draw
 
@@ -89,7 +101,7 @@ def trajectory_loss(
     discount: float = 1.0,
 ) -> tuple[Tensor, Mapping[str, float]]:
     """Denoising loss of the planned rows; for a model of observations plus the squared error of the inverse
-    dynamics.
+    dynamics, for a model of goals plus the quantile loss of the number of steps to a goal.
 
     Args:
         known: which numbers of a window stay clean.
@@ -113,13 +125,30 @@ def trajectory_loss(
     loss = denoising_loss(
         model.denoiser, x_0, batch.t, noise, cond=cond, known=known(model, x_0), importance=importance
     ).mean()
+    parts: dict[str, float] = {}
+    if shape.goal and batch.ahead is not None:
+        travel = travel_loss(model, x_0[..., -shape.observations :], batch.ahead.to(device))
+        loss, parts = loss + travel, {"travel_loss": float(travel.detach())}
     if not shape.inverse:
-        return loss, {}
+        return loss, parts
     pairs = torch.cat([x_0[:, :-1], x_0[:, 1:]], dim=-1)
     error = (model.inverse(pairs) - rows[:, :-1, : shape.actions]) ** 2
     valid = batch.valid[:, 1:, None].to(device)
     inverse = (error * valid).sum() / (valid.sum() * shape.actions).clamp(min=1)
-    return loss + inverse, {"inverse_loss": float(inverse.detach())}
+    return loss + inverse, parts | {"inverse_loss": float(inverse.detach())}
+
+
+def travel_loss(model: TrajectoryModel, seen: Tensor, ahead: Tensor) -> Tensor:
+    """The quantile loss of log k, where k steps lie between the first observation of a window and the goal of
+    its row k.
+
+    Args:
+        seen: (B, H, D), normalised observations.
+        ahead: (B,), the k of each window.
+    """
+    goal = seen[torch.arange(len(seen), device=seen.device), ahead][:, list(model.shape.goal)]
+    steps = model.travel(torch.cat([seen[:, 0], goal], dim=1))
+    return pinball(steps, ahead.to(seen.dtype).log(), TRAVEL_LEVELS).mean()
 
 
 def value_loss(model: nn.Module, batch: TrajectoryBatch) -> tuple[Tensor, Mapping[str, float]]:

@@ -62,7 +62,8 @@ class RunFlags:
     """tracker that receives the metrics too; they are always written to metrics.jsonl of the run folder"""
     out: Path | None = None
     """run folder to write; by default runs/ and the recipe's name; for mazes runs/maze-<maze>-<preset>; for
-    locomotion and value the folder that --logbase describes, which --out replaces"""
+    planner runs/planner-<data>; for locomotion and value the folder that --logbase describes, which --out
+    replaces"""
     resume: bool = False
     """continue from the newest undamaged checkpoint of the run folder"""
     new_data: bool = False

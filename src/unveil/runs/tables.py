@@ -29,6 +29,8 @@ def _cell(metrics: Metrics, key: str, form: str) -> str:
     interval = metrics.get(key.replace("_mean", "_ci95")) if key in ("score_mean", "return_mean") else None
     if key == "score_mean" and abs(value) <= 1.0:  # a fraction, as for PushT
         form = ".3f"
+    if key == "success_rate" and metrics.get("success_high") is not None:
+        return f"{value:{form}} ({metrics['success_low']:{form}} .. {metrics['success_high']:{form}})"
     return f"{value:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
 
 
@@ -57,7 +59,7 @@ def score_rows(named: Mapping[str, Metrics]) -> str:
 def metrics_table(protocol: str, metrics: Metrics, reference: Mapping[str, Metrics]) -> str:
     """The table of an evaluation: its scores beside those of references, then its other metrics."""
     named = {"unveil": metrics, **reference}
-    shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95"}
+    shown = {c[0] for c in COLUMNS} | {"score_ci95", "return_ci95", "success_low", "success_high"}
     others = [
         f"{name:<26} {value:.4g}"
         for name, value in metrics.items()

@@ -8,22 +8,36 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import array, created, opened, stored
 from unveil.files.notes import left_out, note
-from unveil.files.npz import npz_arrays
-from unveil.planning.data.episodes import Episodes
-from unveil.planning.data.transitions import column, flags, float32, matrix
+from unveil.files.npz import npz_arrays, npz_names
+from unveil.planning.data.episodes import Episodes, Origin
+from unveil.planning.data.fields import (
+    ACHIEVED,
+    DEFAULT,
+    GOAL,
+    Reading,
+    check_vectors,
+    hdf5_fields,
+    row_fields,
+)
+from unveil.planning.data.transitions import column, flags, float32, is_whole, matrix
 
 
-def read_d4rl(path: Path | str) -> Episodes:
+def read_d4rl(path: Path | str, how: Reading = DEFAULT) -> Episodes:
     """Read a D4RL data set. Without `timeouts` (in the oldest files) only `terminals` end an episode.
 
     Rewards, marks and one-dimensional actions may have a second axis of size 1, or lack it. Entries of
-    `infos` that are not finite numbers for each transition are left out, with a note.
+    `infos` that are not finite numbers for each transition are left out, with a note. `observations` may be a
+    group of arrays.
 
+    Args:
+        how: which entries of a group of observations are read.
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
     with opened(path) as file:
-        rewards = column(array(file, "rewards"))
+        actions = array(file, "actions", "n")
+        unrewarded = not how.rewards and stored(file, "rewards") is None
+        rewards = np.zeros(actions.shape[:1], np.float32) if unrewarded else column(array(file, "rewards"))
         timeouts = (
             np.zeros(rewards.shape[:1], dtype=bool)
             if stored(file, "timeouts") is None
@@ -35,17 +49,53 @@ def read_d4rl(path: Path | str) -> Episodes:
                 f"{path}: left out of infos, since they are not finite numbers for each transition: "
                 f"{left_out(lost)}"
             )
-        try:
-            return Episodes(
-                observations=matrix(array(file, "observations")),
-                actions=matrix(array(file, "actions")),
-                rewards=rewards,
-                terminals=flags(f"{path}: 'terminals'", array(file, "terminals")),
-                timeouts=timeouts,
-                infos=infos,
-            )
-        except (ValueError, TypeError) as error:
-            raise UnveilError(f"{path}: {error}") from error
+        seen, goals, strange = stored(file, "observations"), {}, dict[str, str]()
+        if isinstance(seen, h5py.Group):
+            parts, goals = hdf5_fields(seen, str(path), how, strange)
+        else:
+            parts = {"": array(file, "observations")}
+        terminals = flags(f"{path}: 'terminals'", array(file, "terminals"))
+    return _episodes(str(path), parts, goals, actions, (rewards, terminals, timeouts), infos, unrewarded)
+
+
+def _episodes(
+    where: str,
+    parts: dict[str, np.ndarray],
+    goals: dict[str, np.ndarray],
+    actions: np.ndarray,
+    marks: tuple[np.ndarray, np.ndarray, np.ndarray],
+    infos: dict[str, np.ndarray],
+    unrewarded: bool,
+) -> Episodes:
+    """The episodes of arrays of transitions.
+
+    Args:
+        parts: the entries of a row by name; "" for flat observations.
+        goals: `desired_goal` and `achieved_goal`.
+        marks: rewards, terminals, timeouts.
+    """
+    values = [matrix(float32(f"{where}: {name or 'observations'!r}", part)) for name, part in parts.items()]
+    for value in values:
+        check_vectors(value, f"{where}: observations")
+    named = tuple(name for name in parts if name)
+    if len({len(value) for value in values}) > 1:
+        raise UnveilError(f"{where}: the fields of observations differ in their number of rows")
+    infos = infos | {
+        "goal" if name == GOAL else name: matrix(float32(f"{where}: {name!r}", goal))
+        for name, goal in goals.items()
+    }
+    try:
+        return Episodes(
+            np.concatenate(values, axis=1) if len(values) > 1 else values[0],
+            matrix(float32(f"{where}: 'actions'", actions)),
+            marks[0],
+            marks[1],
+            marks[2],
+            infos=infos,
+            origin=Origin(named, not unrewarded, is_whole(actions)),
+        )
+    except (ValueError, TypeError) as error:
+        raise UnveilError(f"{where}: {error}") from error
 
 
 def _infos(group: object, count: int) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -87,17 +137,40 @@ def write_d4rl(path: Path | str, episodes: Episodes) -> None:
             file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
 
 
-def read_npz(path: Path | str) -> Episodes:
+def read_npz(path: Path | str, how: Reading = DEFAULT) -> Episodes:
     """Read an .npz file of flat transitions: `observations, actions, rewards, terminals`, and optionally
     `timeouts`.
 
     Without `timeouts` only `terminals` end an episode. Rewards, marks and one-dimensional actions may have a
-    second axis of size 1, or lack it. Other arrays are ignored.
+    second axis of size 1, or lack it. Dictionary observations are arrays `observations/NAME`. Other arrays
+    are ignored, such as the `qpos` and `qvel` of OGBench.
 
+    Args:
+        how: which entries of dictionary observations are read.
     Raises:
         UnveilError: missing, damaged, truncated, hostile or wrongly shaped.
     """
-    arrays = npz_arrays(path, ("observations", "actions", "rewards", "terminals"), ("timeouts",))
+    names = [name for name in npz_names(path) if name.startswith("observations/")]
+    needed = [*(names or ["observations"]), "actions", "terminals"]
+    if how.rewards or "rewards" in npz_names(path):
+        needed.insert(-1, "rewards")
+    strange = dict[str, str]()
+    wanted = [name for name in needed if not name.startswith("observations/")]
+    arrays = npz_arrays(
+        path, wanted, [*names, "timeouts"], lambda name, axes: name == "timeouts" or axes < 3, strange
+    )
+    if names:
+        seen = [name.removeprefix("observations/") for name in names]
+        lost = {name: "an array of text or pictures" for name in seen if f"observations/{name}" not in arrays}
+        here = sorted(name for name in seen if name not in lost)
+        parts = {name: arrays[f"observations/{name}"] for name in row_fields(here, lost, how)}
+        goals = {
+            key: arrays[f"observations/{key}"] for key in (GOAL, ACHIEVED)[: 1 + how.goals] if key in here
+        }
+        if lost and not how.observe:
+            note(f"{path}: left out of the observations, since they are no vectors: {left_out(sorted(lost))}")
+    else:
+        parts, goals = {"": arrays["observations"]}, {}
     where = {name: f"{path}: {name!r}" for name in arrays}
     terminals = flags(where["terminals"], arrays["terminals"])
     timeouts = (
@@ -105,10 +178,12 @@ def read_npz(path: Path | str) -> Episodes:
         if "timeouts" in arrays
         else np.zeros(terminals.shape, dtype=bool)
     )
-    observations, actions, rewards = (
-        float32(where[name], arrays[name]) for name in ("observations", "actions", "rewards")
+    unrewarded = "rewards" not in arrays
+    rewards = (
+        np.zeros(terminals.shape, np.float32)
+        if unrewarded
+        else column(float32(where["rewards"], arrays["rewards"]))
     )
-    try:
-        return Episodes(matrix(observations), matrix(actions), column(rewards), terminals, timeouts)
-    except (ValueError, TypeError) as error:
-        raise UnveilError(f"{path}: {error}") from error
+    return _episodes(
+        str(path), parts, goals, arrays["actions"], (rewards, terminals, timeouts), {}, unrewarded
+    )

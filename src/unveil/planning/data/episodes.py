@@ -2,9 +2,29 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+
+class Origin(NamedTuple):
+    """What a source says of its transitions beside their numbers.
+
+    Args:
+        fields: the entries of dictionary observations that a row holds, in its order; () for flat ones.
+        rewarded: whether the source has rewards; without them they are all 0.
+        whole: whether actions were stored as one whole number per step, as discrete actions are.
+        environment: the id of the environment that was recorded, such as Pendulum-v1; "" if unknown.
+    """
+
+    fields: tuple[str, ...] = ()
+    rewarded: bool = True
+    whole: bool = False
+    environment: str = ""
+
+
+UNKNOWN = Origin()
 
 
 @dataclass(frozen=True)
@@ -23,6 +43,7 @@ class Episodes:
         final_observations: (E, D), the observation after the last action of each episode, or None if the
             source lacks them.
         infos: further arrays of N rows.
+        origin: what else the source says.
     Raises:
         ValueError: no transition, arrays of different length, a wrong rank, or a number that is not finite.
     """
@@ -34,6 +55,7 @@ class Episodes:
     timeouts: Bool[np.ndarray, " N"]
     final_observations: Float[np.ndarray, "E D"] | None = None
     infos: dict[str, np.ndarray] = field(default_factory=dict)
+    origin: Origin = UNKNOWN
 
     def __post_init__(self) -> None:
         arrays = {"observations": self.observations, "actions": self.actions, "rewards": self.rewards}
@@ -101,6 +123,7 @@ class Episodes:
             timeouts[rows],
             None if final is None else final[which],
             {name: values[rows] for name, values in self.infos.items()},
+            self.origin,
         )
 
 

@@ -1,8 +1,11 @@
-"""Minari's HDF5 layout: one group `episode_<i>` per episode, with one observation more than actions."""
+"""Minari's layouts: one group `episode_<i>` of HDF5, or one folder of arrow files, per episode, with one
+observation more than actions."""
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -10,8 +13,17 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import array, check_held, created, opened, stored
 from unveil.files.notes import left_out, note
-from unveil.planning.data.episodes import Episodes
-from unveil.planning.data.transitions import column, flags, matrix
+from unveil.planning.data.episodes import Episodes, Origin
+from unveil.planning.data.fields import (
+    ACHIEVED,
+    DEFAULT,
+    GOAL,
+    Reading,
+    check_vectors,
+    hdf5_fields,
+    row_fields,
+)
+from unveil.planning.data.transitions import column, flags, float32, is_whole, matrix
 
 
 def is_minari(path: Path | str) -> bool:
@@ -23,19 +35,42 @@ def is_minari(path: Path | str) -> bool:
         return "episode_0" in file
 
 
-def read_minari(path: Path | str) -> Episodes:
-    """Read a Minari data set: its folder, or its file main_data.hdf5.
+class Stored(NamedTuple):
+    """One episode as it is stored: T actions, and T + 1 observations.
+
+    Args:
+        observations: the entries of a row by name, in its order; "" for flat observations.
+        goals: `desired_goal` and `achieved_goal`, where they are read.
+        rewards: None if there are none.
+    """
+
+    observations: dict[str, np.ndarray]
+    goals: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray | None
+    terminals: np.ndarray
+    timeouts: np.ndarray
+
+
+def read_minari(path: Path | str, how: Reading = DEFAULT) -> Episodes:
+    """Read a Minari data set: its folder (of the format hdf5 or arrow), or its file main_data.hdf5.
 
     Of the dictionary observations of goal tasks, `observation` is kept and `desired_goal` becomes
     `infos["goal"]`. Of other dictionaries and tuples all arrays of numbers are concatenated, in the order of
     their names; images and text are left out, with a note. Episodes without a transition are left out too.
 
+    Args:
+        how: which entries of dictionary observations are read.
     Raises:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
-    path = Path(path)
+    path, lost = Path(path), dict[str, str]()
+    folder = path if os.path.isdir(path) else path.parent
     if os.path.isdir(path):
         inside = (path / "data" / "main_data.hdf5", path / "main_data.hdf5")
+        if is_arrow(path):
+            names, parts, whole = _arrow_parts(path, how, lost)
+            return _joined(path, folder, names, parts, how, lost, whole)
         if not any(place.is_file() for place in inside):
             raise UnveilError(
                 f"{path}: a folder without data/main_data.hdf5, so it is no Minari data set; give that, an "
@@ -48,54 +83,78 @@ def read_minari(path: Path | str) -> Episodes:
         )
         if not names:
             raise UnveilError(f"{path}: no group episode_0, episode_1, ...; is this a Minari file?")
-        lost: set[str] = set()
         parts: list[dict[str, np.ndarray]] = []
-        taken = 0
+        taken, whole = 0, False
         for name in names:
-            if (part := _episode(stored(file, name), name, path, lost)) is not None:
+            episode = _stored_group(stored(file, name), name, path, how, lost)
+            whole = whole or is_whole(episode.actions)
+            if (part := _part(episode, f"{path}: {name}", how)) is not None:
                 parts.append(part)
                 check_held(file, taken := taken + sum(values.nbytes for values in part.values()))
+    return _joined(path, folder, names, parts, how, lost, whole)
+
+
+def _joined(
+    path: Path,
+    folder: Path,
+    names: list[str],
+    parts: list[dict[str, np.ndarray]],
+    how: Reading,
+    lost: dict[str, str],
+    whole: bool,
+) -> Episodes:
+    """The episodes one after another, with notes of what is left out."""
     if not parts:
         raise UnveilError(f"{path}: none of its {len(names)} episodes has a transition")
     if len(parts) < len(names):
         note(
             f"{path}: {len(names) - len(parts)} of {len(names)} episodes have no transition and are left out"
         )
-    if lost:
+    if lost and not how.observe:
         note(
             f"{path}: left out of the observations, since they are not numbers with at most one axis per "
             f"step: {left_out(sorted(lost))}"
         )
-    goals = [part["goal"] for part in parts if "goal" in part]
+    infos = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in ("goal", ACHIEVED)
+        if all(name in part for part in parts)
+    }
+    of_rows = {"observations", "actions", "rewards", "terminals", "timeouts"}
+    fields = tuple(key.removeprefix("field ") for key in parts[0] if key.startswith("field "))
     try:
         return Episodes(
-            **{
-                key: np.concatenate([part[key] for part in parts])
-                for key in parts[0]
-                if key not in ("final", "goal")
-            },
+            **{key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key in of_rows},
             final_observations=np.stack([part["final"] for part in parts]),
-            infos={"goal": np.concatenate(goals)} if len(goals) == len(parts) else {},
+            infos=infos,
+            origin=Origin(fields, "unrewarded" not in parts[0], whole, environment_of(folder)),
         )
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{path}: {error}") from error
 
 
-def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, np.ndarray] | None:
+def _part(episode: Stored, where: str, how: Reading) -> dict[str, np.ndarray] | None:
     """The arrays of an episode, or None if it has no transition."""
-    if not isinstance(group, h5py.Group):
-        raise UnveilError(f"{path}: {name} is not a group")
-    seen = stored(group, "observations")
-    actions, rewards = matrix(array(group, "actions")), column(array(group, "rewards"))
+    actions = matrix(float32(f"{where}'s actions", episode.actions))
+    rewards = (
+        np.zeros(actions.shape[:1], np.float32)
+        if episode.rewards is None
+        else column(episode.rewards.astype(np.float32))
+    )
     if actions.shape[:1] == rewards.shape[:1] == (0,):
         return None
-    observations = matrix(
-        _side_by_side(seen, f"{path}: {name}", lost)
-        if isinstance(seen, h5py.Group)
-        else array(group, "observations")
-    )
+    values = [matrix(float32(f"{where}'s observations", v)) for v in episode.observations.values()]
+    if len(values) == 1:
+        check_vectors(values[0], f"{where}'s observations")
+    if not values or len({len(value) for value in values}) > 1:
+        raise UnveilError(
+            f"{where}: observations have no arrays of numbers of one length; they have "
+            f"{sorted(episode.observations)[:12]}"
+        )
+    observations = np.concatenate(values, axis=1) if len(values) > 1 else values[0]
     terminals, timeouts = (
-        flags(f"{path}: {name}'s {key}", array(group, key)) for key in ("terminations", "truncations")
+        flags(f"{where}'s {key}", value)
+        for key, value in (("terminations", episode.terminals), ("truncations", episode.timeouts))
     )
     shapes = [values.shape for values in (actions, rewards, terminals, timeouts, observations)]
     count = actions.shape[0] if actions.ndim else 0
@@ -106,12 +165,11 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
         or any(shape != (count,) for shape in shapes[1:4])
     ):
         raise UnveilError(
-            f"{path}: {name} needs T >= 1 actions, rewards, terminations and truncations and T + 1 "
-            "observations, "
+            f"{where} needs T >= 1 actions, rewards, terminations and truncations and T + 1 observations, "
             f"got shapes {', '.join(map(str, shapes))}"
         )
     if (terminals | timeouts)[:-1].any():
-        raise UnveilError(f"{path}: {name} is marked as ended before its last transition")
+        raise UnveilError(f"{where} is marked as ended before its last transition")
     timeouts[-1] |= not terminals[-1]  # the group's end is the episode's end
     part = {
         "observations": observations[:-1],
@@ -119,48 +177,87 @@ def _episode(group: object, name: str, path: Path, lost: set[str]) -> dict[str, 
         "rewards": rewards,
         "terminals": terminals,
         "timeouts": timeouts,
+        "final": observations[-1],
     }
-    part["final"] = observations[-1]
-    if isinstance(seen, h5py.Group) and "desired_goal" in seen:
-        goal = array(seen, "desired_goal")
+    part |= {f"field {name}": np.zeros(0) for name in episode.observations if name}
+    part |= {"unrewarded": np.zeros(0)} if episode.rewards is None else {}
+    for name, goal in episode.goals.items():
         if goal.shape[:1] != (count + 1,):
             raise UnveilError(
-                f"{path}: {name} needs T + 1 = {count + 1} desired goals, got shape {goal.shape}"
+                f"{where} needs T + 1 = {count + 1} {'desired' if name == GOAL else 'achieved'} goals, got "
+                f"shape {goal.shape}"
             )
-        part["goal"] = goal[:-1]
+        part["goal" if name == GOAL else name] = matrix(goal[:-1])
     return part
 
 
-def _side_by_side(group: h5py.Group, where: str, lost: set[str]) -> np.ndarray:
-    """The array `observation` of a group, or all its arrays (T + 1,) and (T + 1, D), concatenated in the
-    order of their names.
+def _stored_group(group: object, name: str, path: Path, how: Reading, lost: dict[str, str]) -> Stored:
+    """An episode of an HDF5 file.
 
     Args:
-        lost: names of other entries are added to it.
-    Raises:
-        UnveilError: no such array, or arrays of different lengths.
+        lost: receives the entries of observations that make no row, and what they are.
     """
-    if isinstance(stored(group, "observation"), h5py.Dataset):
-        return array(group, "observation")
-    found: list[np.ndarray] = []
+    if not isinstance(group, h5py.Group):
+        raise UnveilError(f"{path}: {name} is not a group")
+    seen = stored(group, "observations")
+    rewards = array(group, "rewards") if how.rewards or stored(group, "rewards") is not None else None
+    if isinstance(seen, h5py.Group):
+        observations, goals = hdf5_fields(seen, f"{path}: {name}", how, lost)
+    else:
+        observations, goals = {"": array(group, "observations")}, {}
+    return Stored(
+        observations,
+        goals,
+        array(group, "actions", "n"),
+        rewards,
+        array(group, "terminations"),
+        array(group, "truncations"),
+    )
 
-    def look(inside: h5py.Group, before: str) -> None:
-        for key in sorted(map(str, inside)):
-            part = stored(inside, key)
-            if isinstance(part, h5py.Group):
-                look(part, f"{before}{key}/")
-            elif isinstance(part, h5py.Dataset) and part.dtype.kind in "fiub" and part.ndim in (1, 2):
-                found.append(matrix(array(inside, key)))
-            else:
-                lost.add(before + key)
 
-    look(group, "")
-    if not found or len({len(values) for values in found}) > 1:
-        raise UnveilError(
-            f"{where}: observations have no arrays of numbers of one length; they have "
-            f"{sorted(map(str, group))[:12]}"
-        )
-    return np.concatenate(found, axis=1)
+def _arrow_parts(
+    path: Path, how: Reading, lost: dict[str, str]
+) -> tuple[list[str], list[dict[str, np.ndarray]], bool]:
+    """The names of the episodes of a folder of the format arrow, their arrays, and whether actions are whole
+    numbers."""
+    from unveil.planning.data.minari_arrow import arrow_columns, arrow_folders
+
+    names, parts, whole = arrow_folders(path), list[dict[str, np.ndarray]](), False
+    for folder in names:
+        columns = arrow_columns(folder, lost)
+        seen = {key.removeprefix("observations/"): v for key, v in columns.items() if "/" in key}
+        if "observations" in columns:
+            chosen, goals = {"": columns["observations"]}, {}
+        else:
+            chosen = {name: seen[name] for name in row_fields(list(seen), lost, how)}
+            goals = {key: seen[key] for key in (GOAL, ACHIEVED)[: 1 + how.goals] if key in seen}
+        own = [columns[key][:-1] for key in ("actions", "terminations", "truncations")]
+        rewards = columns["rewards"][:-1] if "rewards" in columns else None
+        episode = Stored(chosen, goals, own[0], rewards, own[1], own[2])
+        whole = whole or is_whole(episode.actions)
+        if (part := _part(episode, str(folder), how)) is not None:
+            parts.append(part)
+    return [str(folder) for folder in names], parts, whole
+
+
+def is_arrow(path: Path) -> bool:
+    """Whether a folder is a Minari data set of the format arrow."""
+    data = path / "data" if (path / "data").is_dir() else path
+    return not (data / "main_data.hdf5").is_file() and any(data.glob("*/*.arrow"))
+
+
+def environment_of(folder: Path) -> str:
+    """The id of the environment that a Minari data set was recorded in, from its metadata; "" if unknown."""
+    for place in (folder / "metadata.json", folder / "data" / "metadata.json"):
+        try:
+            described = json.loads(place.read_text(encoding="utf-8"))
+            spec = described.get("env_spec")
+            spec = json.loads(spec) if isinstance(spec, str) else spec
+            if isinstance(spec, dict) and isinstance(spec.get("id"), str):
+                return spec["id"]
+        except (OSError, ValueError, AttributeError, RecursionError):
+            continue
+    return ""
 
 
 def write_minari(path: Path | str, episodes: Episodes) -> None:

@@ -11,6 +11,7 @@ from unveil.files.download import download, verify
 from unveil.files.places import found, home
 from unveil.planning.data.d4rl import read_d4rl, read_npz
 from unveil.planning.data.episodes import Episodes
+from unveil.planning.data.fields import DEFAULT, Reading
 from unveil.planning.data.minari import is_minari, read_minari
 from unveil.planning.data.names import D4RL, D4RL_MAZES, MINARI, OWN
 
@@ -20,7 +21,7 @@ D4RL_MAZE_URL = D4RL_ROOT + "maze2d/"
 FILES = (".hdf5", ".h5", ".npz")
 
 
-def read_episodes(source: str) -> Episodes:
+def read_episodes(source: str, how: Reading = DEFAULT) -> Episodes:
     """The episodes of a source.
 
     - a path, absolute, relative, or below `$UNVEIL_DATA` or the cache: HDF5 in D4RL's or Minari's layout, a
@@ -31,21 +32,23 @@ def read_episodes(source: str) -> Episodes:
     - a Minari id such as `mujoco/hopper/medium-v0`: downloaded before, or downloaded now with the package
       minari.
 
+    Args:
+        how: which entries of dictionary observations are read, and whether rewards must be there.
     Raises:
         UnveilError: no such source, or one that cannot be downloaded or is damaged; the message says how to
             get it.
     """
     path = found(Path(source))
     if source.strip() and os.path.exists(path):
-        return read_file(path)
+        return read_file(path, how)
     if source in D4RL:
-        return read_d4rl(_d4rl_file(D4RL[source]))
+        return read_d4rl(_d4rl_file(D4RL[source]), how)
     if source in D4RL_MAZES:
-        return read_d4rl(_d4rl_file(D4RL_MAZES[source], D4RL_MAZE_URL))
+        return read_d4rl(_d4rl_file(D4RL_MAZES[source], D4RL_MAZE_URL), how)
     if source in OWN:
-        return read_file(_own_file(source))
+        return read_file(_own_file(source), how)
     if MINARI.fullmatch(source):
-        return read_minari(_minari_folder(source))
+        return read_minari(_minari_folder(source), how)
     if source.endswith(FILES) or source.startswith((".", "/", "~")):
         raise UnveilError(f"{source}: no such file, neither here nor below $UNVEIL_DATA or {home()}")
     close = get_close_matches(source, [*D4RL, *D4RL_MAZES, *OWN], n=1)
@@ -58,19 +61,19 @@ def read_episodes(source: str) -> Episodes:
     )
 
 
-def read_file(path: Path) -> Episodes:
+def read_file(path: Path, how: Reading = DEFAULT) -> Episodes:
     """The episodes of a file or a Minari folder, in any of the layouts.
 
     Raises:
         UnveilError: missing, damaged or wrongly shaped.
     """
     if path.suffix.lower() == ".npz" or is_zip(path):
-        return read_npz(path)
+        return read_npz(path, how)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UnveilError(
             f"{path}: neither a file nor a folder; give an HDF5 file, an .npz or a Minari folder"
         )
-    return read_minari(path) if is_minari(path) else read_d4rl(path)
+    return read_minari(path, how) if is_minari(path) else read_d4rl(path, how)
 
 
 def _d4rl_file(name: str, url: str = D4RL_URL) -> Path:

@@ -1,5 +1,6 @@
 """Windows of actions and observations, and the returns that follow them."""
 
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -59,6 +60,26 @@ class Trajectories:
         """The first steps of `count` windows, drawn uniformly."""
         return self._first[torch.randint(len(self), (count,), generator=generator, device="cpu")]
 
+    def draw_whole(self, count: int, horizon: int, generator: torch.Generator) -> Int[Tensor, " B"]:
+        """The first steps of `count` windows without padding, drawn uniformly.
+
+        Raises:
+            ValueError: no episode has `horizon` steps.
+        """
+        order, ascending = self._by_room
+        fitting = len(order) - int(torch.searchsorted(ascending, horizon - 1))
+        if not fitting:
+            raise ValueError(f"these data have no episode of {horizon} steps; give a smaller horizon")
+        chosen = torch.randint(fitting, (count,), generator=generator, device="cpu")
+        return order[len(order) - fitting :][chosen]
+
+    @cached_property
+    def _by_room(self) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"]]:
+        """The first steps of windows in the order of how many steps follow in their episode, and that."""
+        room = self._last[self._first] - self._first
+        ascending, order = room.sort(stable=True)
+        return self._first[order], ascending
+
 
 def returns_to_go(
     episodes: Episodes, discount: float, termination_penalty: float = 0.0
@@ -87,6 +108,32 @@ def returns_to_go(
     for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
         backwards = accumulate(rewards[start:end][::-1].tolist(), earlier)
         following[start:end] = np.fromiter(backwards, np.float64, end - start)[::-1]
+    return following
+
+
+def continued_returns(
+    episodes: Episodes, discount: float, termination_penalty: float = 0.0
+) -> Float[np.ndarray, " N"]:
+    """`returns_to_go` of episodes that go on after their recording: an episode without a terminal transition
+    has, after its last step, the mean reward of its last 1 / (1 - discount) steps for ever.
+
+        G_t += discount^(T - t) mean / (1 - discount)        (T steps, of which t is the first to count)
+
+    Without this the last steps of a recording of costs look best, since little cost is left.
+
+    Raises:
+        ValueError: discount outside (0, 1).
+    """
+    if not 0.0 < discount < 1.0:
+        raise ValueError(f"continued returns need a discount in (0, 1), got {discount}")
+    following = returns_to_go(episodes, discount, termination_penalty)
+    last = max(1, round(1.0 / (1.0 - discount)))
+    for start, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
+        if not episodes.terminals[end - 1]:
+            tail = float(episodes.rewards[max(start, end - last) : end].mean(dtype=np.float64))
+            following[start:end] += (
+                discount ** np.arange(end - start, 0, -1) * tail / (1.0 - discount)
+            ).astype(np.float32)
     return following
 
 

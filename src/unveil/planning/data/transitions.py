@@ -16,6 +16,11 @@ def matrix(values: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
+def is_whole(actions: np.ndarray) -> bool:
+    """Whether actions are stored as one whole number per step, as discrete actions are."""
+    return actions.dtype.kind in "iu" and column(actions).ndim == 1
+
+
 def flags(where: str, values: np.ndarray) -> np.ndarray:
     """Booleans (N,) from true and false, or from 0 and 1 of any type.
 

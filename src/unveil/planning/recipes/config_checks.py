@@ -21,8 +21,12 @@ def check_maze(config: JsonObject) -> None:
 
 def check_trajectories(config: JsonObject) -> None:
     """Refuse a config.json of which no diffusion of trajectories, or value, can be built."""
+    from unveil.planning.data.interface import interface_of
+
     check_whole_numbers(config, ("horizon", "diffusion_steps", "actions", "observations", "width"))
     check_network(config)
+    if max(interface_of(config).goal, default=0) >= config["observations"]:
+        raise ValueError("the goal of its interface lies outside observations")
     if config.get("model", "unet") == "transformer":
         check_whole_numbers(config, ("depth", "heads", "patch"))
         if config["width"] % (2 * config["heads"]):

@@ -11,6 +11,7 @@ from unveil.runs.recognised import Reading, Recognised
 
 if TYPE_CHECKING:
     from unveil.planning.diffuser import Diffuser
+    from unveil.planning.goal_planner import GoalPlanner
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.trajectory_model import TrajectoryModel
     from unveil.planning.weights.diffuser import Original
@@ -26,14 +27,14 @@ def recognise(path: Path) -> Recognised | None:
         return None
 
     read: Callable[..., tuple[TrajectoryModel, Original]] = read_original_maze
-    pair: Callable[..., GuidedPlanner] = load_pair
+    pair: Callable[..., GuidedPlanner | GoalPlanner] = load_pair
 
     def load_maze(device: str, seed: int, dataset: str | None = None, **reading: object) -> Diffuser:
         return driver_of(*read(path, **reading), device, seed, dataset)
 
     maze: Callable[..., Diffuser] = load_maze
 
-    def load(device: str, seed: int, **settings: object) -> Diffuser | GuidedPlanner:
+    def load(device: str, seed: int, **settings: object) -> Diffuser | GuidedPlanner | GoalPlanner:
         return maze(device, seed, **settings) if is_maze(path) else pair(str(path), device, seed, **settings)
 
     def inspect(reading: Reading) -> str:

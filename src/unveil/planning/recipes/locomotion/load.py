@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unveil.planning.recipes.locomotion.pair import laid_out, pair_at, paired, value_of
+from unveil.planning.recipes.locomotion.pair import Pair, laid_out, pair_at, paired, value_of
 
 if TYPE_CHECKING:
+    from unveil.planning.goal_planner import GoalPlanner
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.guided_planner_settings import GuidedSettings
 
@@ -25,7 +27,7 @@ def load_pair(
     preset: str | None = None,
     settings: GuidedSettings | None = None,
     **fields: object,
-) -> GuidedPlanner:
+) -> GuidedPlanner | GoalPlanner:
     """A planner from the diffusion, and the value if there is one, in a folder.
 
     Args:
@@ -35,7 +37,8 @@ def load_pair(
             `default`, which selects by the value if there is one.
         settings: how to plan, in place of the preset's settings.
         fields: fields of `GuidedSettings` or `EvalLocomotion` that change single settings. With guidance or
-            selection a model conditional on returns has the preset `default`.
+            selection a model conditional on returns has the preset `default`. For a planner of goals, fields
+            of `GoalSettings`.
     Raises:
         UnveilError: as `pair_at`.
         TypeError: a field that there is not.
@@ -53,6 +56,8 @@ def load_pair(
     fields = {names.get(name, name): value for name, value in fields.items()}
     chosen, found = str(diffusion_epoch if epoch is None else epoch), find_device(device)
     pair = pair_at(path_or_name, found, dataset=dataset, epoch=chosen, value_epoch=str(value_epoch), raw=raw)
+    if pair.model.shape.goal:
+        return goal_planner(pair, seed, fields)
     valued = any(fields.get(name, "none") != "none" for name in VALUED)
     trained_on = dataset or pair.described.get("dataset") or Path(path_or_name).name
     config = preset_of(pair.described, trained_on, preset, valued)
@@ -71,3 +76,19 @@ def load_pair(
         pair = paired(pair.model, value_of(config, found), pair.described)
     pair = laid_out(config, pair)
     return planner_with(with_scale(config, pair)[0], pair)
+
+
+def goal_planner(pair: Pair, seed: int, fields: Mapping[str, object]) -> GoalPlanner:
+    """The planner of a model of goals, whose plans have the lengths of its training windows.
+
+    Raises:
+        TypeError: a field that `GoalSettings` has not.
+        ValueError: a value that does not fit its field.
+    """
+    from unveil.planning.data.interface import interface_of
+    from unveil.planning.goal_planner import GoalPlanner
+    from unveil.planning.goal_settings import GoalSettings
+
+    unit = int(pair.described.get("shortest") or 0) or pair.model.shape.horizon
+    settings = GoalSettings(**({"shortest": unit} | dict(fields)))  # pyright: ignore[reportArgumentType]
+    return GoalPlanner(pair.model, settings, interface=interface_of(pair.described), seed=seed)

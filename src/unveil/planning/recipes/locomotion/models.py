@@ -21,10 +21,12 @@ Recipe = Literal["locomotion", "value"]
 
 def shape_of(config: JsonObject) -> TrajectoryShape:
     """The model sizes of a config.json."""
+    from unveil.planning.data.interface import interface_of
     from unveil.planning.trajectory_model import TrajectoryShape
 
     names = ("horizon", "diffusion_steps", "actions", "observations", "width", "attention", "predicts")
     sizes = {name: config[name] for name in names} | {"multiples": tuple(config["multiples"])}
+    sizes["goal"] = interface_of(config).goal
     return TrajectoryShape(**sizes, **{name: config.get(name, False) for name in ("inverse", "returns")})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.locomotion.config import EVAL_PRESETS, VALUE_PRESETS, folder_name, for_dataset
+from unveil.planning.recipes.locomotion.models import Recipe
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _carried(config: TrainLocomotion | TrainValue, other: TrainValue | EvalLocom
     return line
 
 
-def has_body(dataset: str, run: Path) -> bool:
+def has_body(dataset: str, run: Path, recipe: Recipe = "value") -> bool:
     """Whether the data of a run name a known body, and have its sizes."""
     from unveil.planning.recipes.locomotion.models import read_locomotion_config
     from unveil.planning.worlds.locomotion.body import body_of
@@ -67,5 +68,5 @@ def has_body(dataset: str, run: Path) -> bool:
         body = body_of(dataset)
     except ValueError:
         return False
-    described = read_locomotion_config(run, "value")
+    described = read_locomotion_config(run, recipe)
     return (described["actions"], described["observations"]) == (body.actions, body.observations)

@@ -32,9 +32,10 @@ def planner_with(config: EvalLocomotion, pair: Pair) -> GuidedPlanner:
     Raises:
         ValueError: guidance or selection without a value.
     """
+    from unveil.planning.data.interface import interface_of
     from unveil.planning.guided_planner import GuidedPlanner, value_at
 
-    model, value, _ = pair
+    model, value, described = pair
     settings = settings_of(config.settings, model)
     if value is None and (settings.guidance != "none" or settings.select != "none"):
         instead = (
@@ -47,7 +48,14 @@ def planner_with(config: EvalLocomotion, pair: Pair) -> GuidedPlanner:
     score = None
     if value is not None and settings.select != "none":
         score = value_at(value, 0.0 if settings.select == "critic" else 1.0 / value.shape.diffusion_steps)
-    return GuidedPlanner(model, form_of(settings, model, value), score, settings, seed=config.job.seed)
+    return GuidedPlanner(
+        model,
+        form_of(settings, model, value),
+        score,
+        settings,
+        interface=interface_of(described),
+        seed=config.job.seed,
+    )
 
 
 def settings_of(settings: GuidedSettings, model: TrajectoryModel) -> GuidedSettings:
@@ -93,7 +101,8 @@ def with_scale(config: EvalLocomotion, pair: Pair) -> tuple[EvalLocomotion, dict
     import torch
 
     from unveil.planning.data.episodes import held_out
-    from unveil.planning.data.source import read_episodes
+    from unveil.planning.data.interface import interface_of
+    from unveil.planning.data.recorded import read_for
     from unveil.planning.data.trajectories import Trajectories
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.value_guidance import largest_unsurprising
@@ -104,7 +113,7 @@ def with_scale(config: EvalLocomotion, pair: Pair) -> tuple[EvalLocomotion, dict
         return config, {}
     horizon = settings.planned(model.shape.horizon)
     share = held_out_share(described)
-    _, held = held_out(read_episodes(config.dataset), share, seed=0)
+    _, held = held_out(read_for(interface_of(described), config.dataset), share, seed=0)
     windows = Trajectories(held)
     first = windows.draw(256, torch.Generator(device="cpu").manual_seed(config.job.seed))
     rows, _ = windows.windows(first, horizon)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from unveil.planning.recipes.locomotion.config import TrainValue, check_logbase,
 from unveil.runs.flags import flat
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from jaxtyping import Float
 
     from unveil.planning.data.episodes import Episodes
     from unveil.planning.recipes.locomotion.config import SharedFlags, TrainLocomotion
@@ -37,36 +39,54 @@ def run_folder(config: TrainLocomotion | TrainValue) -> Path:
 
 def train_locomotion(config: TrainLocomotion, progress: Progress) -> Path:
     """Train a `TrajectoryModel`; returns the run folder."""
-    return _train(config, "locomotion", partial(diffusion_task, config), progress)
+    return _train(config, progress)
 
 
 def train_value(config: TrainValue, progress: Progress) -> Path:
     """Train a `ValueModel`; returns the run folder."""
-    return _train(config, "value", partial(value_task, config), progress)
+    return _train(config, progress)
 
 
-def _train(
-    config: TrainLocomotion | TrainValue,
-    recipe: str,
-    task_of: Callable[[Episodes, dict[str, object]], Task],
-    progress: Progress,
-) -> Path:
-    """Train the model of a task, from a data set to a run folder."""
-    from unveil.runs.training import begin, run_task
+def _train(config: TrainLocomotion | TrainValue, progress: Progress) -> Path:
+    """Train a model, from a data set to a run folder."""
+    from unveil.runs.training import begin
 
     check(config)
-    run, flags, shared = run_folder(config), config.run, config.shared
-    if recipe == "value" and shared.model == "unet" and flags.bfloat16 is None:
+    device = begin(config.run, run_folder(config))
+    train_on(config, training_episodes(config.shared), {}, device, progress)
+    return run_folder(config)
+
+
+def train_on(
+    config: TrainLocomotion | TrainValue,
+    episodes: Episodes,
+    more: Mapping[str, object],
+    device: torch.device,
+    progress: Progress,
+    returns: Float[np.ndarray, " N"] | None = None,
+) -> None:
+    """Train a diffusion or a value on episodes, and write its run folder.
+
+    Args:
+        more: further contents of config.json, such as the interface.
+        device: what `begin` returned.
+        returns: what the return condition or the value learns; by default the return that follows a step.
+    """
+    from unveil.runs.training import run_task
+
+    flags, shared = config.run, config.shared
+    value = isinstance(config, TrainValue)
+    if value and shared.model == "unet" and flags.bfloat16 is None:
         # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
         flags = replace(flags, bfloat16=False)
-    device = begin(flags, run)
-    episodes = training_episodes(shared)
-    described = _described(config, episodes, recipe)
-    task = task_of(episodes, described)
+    described = _described(config, episodes, "value" if value else "locomotion") | dict(more)
+    if isinstance(config, TrainValue):
+        task = value_task(config, episodes, described, returns)
+    else:
+        task = diffusion_task(config, episodes, described, returns)
     if shared.start_from is not None:
         begin_with(task.model, shared.start_from, described)
-    run_task(task, flags, device, run, described, type(config)(), progress)
-    return run
+    run_task(task, flags, device, run_folder(config), described, type(config)(), progress)
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> None:
@@ -102,7 +122,12 @@ def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> No
     model.load_state_dict(model.state_dict() | floats)
 
 
-def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[str, object]) -> Task:
+def diffusion_task(
+    config: TrainLocomotion,
+    episodes: Episodes,
+    described: dict[str, object],
+    returns: Float[np.ndarray, " N"] | None = None,
+) -> Task:
     """The task of training a denoiser of windows of actions and observations."""
     import torch
 
@@ -117,9 +142,13 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     learn_normalization(model, episodes, shared.normalizer)
     targets = None
     if model.shape.returns:
-        returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
+        if returns is None:
+            returns = returns_to_go(episodes, config.returns_discount, shared.termination_penalty)
         targets = torch.from_numpy(ranks(returns))
     windows, horizons = Trajectories(episodes), lengths(shared)
+    if model.shape.goal:
+        longest = int((episodes.ends - episodes.starts).max())
+        horizons = tuple(h for h in horizons if h <= longest) or (longest,)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
         return trajectory_batches(windows, model.shape, count, targets, horizons=horizons, drop=config.untold)
@@ -128,7 +157,12 @@ def diffusion_task(config: TrainLocomotion, episodes: Episodes, described: dict[
     return Task(model, draws(size), loss, {}, draws=draws, size=size, lower=LOWER)
 
 
-def value_task(config: TrainValue, episodes: Episodes, described: dict[str, object]) -> Task:
+def value_task(
+    config: TrainValue,
+    episodes: Episodes,
+    described: dict[str, object],
+    returns: Float[np.ndarray, " N"] | None = None,
+) -> Task:
     """The task of training a value: the return that follows a window, from the noisy window."""
     import numpy as np
     import torch
@@ -141,7 +175,9 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, obje
     from unveil.runs.training import Task
 
     shared, size = config.shared, config.run.batch_size
-    targets = returns_to_go(episodes, config.discount, shared.termination_penalty)
+    targets = returns
+    if targets is None:
+        targets = returns_to_go(episodes, config.discount, shared.termination_penalty)
     torch.manual_seed(config.run.seed)  # initial weights
     model = value_model(described)
     learn_normalization(model, episodes, shared.normalizer)
@@ -152,10 +188,10 @@ def value_task(config: TrainValue, episodes: Episodes, described: dict[str, obje
         model.scale.fill_(float(constant_scale(np.array([mean]))[0]) if constant else deviation)
         if constant:
             note(f"all returns are {mean:.6g}, apart from rounding: no value can guide plans")
-    windows, returns, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
+    windows, known, horizons = Trajectories(episodes), torch.from_numpy(targets), lengths(shared)
 
     def draws(count: int) -> Callable[[torch.Generator], TrajectoryBatch]:
-        return trajectory_batches(windows, model.shape, count, returns, config.clean, horizons)
+        return trajectory_batches(windows, model.shape, count, known, config.clean, horizons)
 
     return Task(model, draws(size), value_loss, {}, draws=draws, size=size, lower=LOWER)
 
@@ -189,10 +225,19 @@ def training_episodes(shared: SharedFlags) -> Episodes:
     Raises:
         ValueError: it has one episode only.
     """
-    from unveil.planning.data.episodes import held_out
     from unveil.planning.data.source import read_episodes
 
-    episodes = read_episodes(shared.dataset)
+    return trained_on(read_episodes(shared.dataset), shared)
+
+
+def trained_on(episodes: Episodes, shared: SharedFlags) -> Episodes:
+    """The episodes without the held-out ones.
+
+    Raises:
+        ValueError: there is one episode only.
+    """
+    from unveil.planning.data.episodes import held_out
+
     if not shared.hold_out:
         return episodes
     if len(episodes.ends) < 2:

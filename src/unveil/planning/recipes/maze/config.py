@@ -34,7 +34,8 @@ class TrainMaze:
     maze: str = "large"
     """name of the maze (umaze, medium, large, eval-umaze, eval-medium, eval-large), or path of a text map"""
     data: Path | None = None
-    """D4RL HDF5 file; by default data are generated as by `unveil data maze`, and kept in the cache"""
+    """D4RL HDF5 file, D4RL name, or Minari folder or id of PointMaze, whose coordinates are converted; by
+    default data are generated as by `unveil data maze`, and kept in the cache"""
     data_steps: Count = 4_000_000
     """number of environment steps to generate, without `data`"""
     data_seed: Seed = 0

@@ -77,14 +77,16 @@ def make_data(config: DataMaze, progress: Progress) -> dict[str, object]:
 
 
 def load_data(config: TrainMaze, progress: Progress) -> Episodes:
-    """The data of a training: those of the file `data`, or generated data from the cache.
+    """The data of a training: those that `data` names, or generated data from the cache. Recordings of
+    PointMaze, such as Minari's, are converted to D4RL's coordinates.
 
     Raises:
-        UnveilError: no such file, or positions that are not in this maze.
+        UnveilError: no such data, or positions that are not in this maze.
     """
     from unveil.errors import UnveilError
-    from unveil.files.places import found
-    from unveil.planning.data.source import read_file
+    from unveil.files.notes import note
+    from unveil.planning.data.source import read_episodes, read_file
+    from unveil.planning.worlds.maze.geometry import episodes_in_d4rl
 
     layout = find_layout(config.maze)
     if config.data is None:
@@ -93,23 +95,30 @@ def load_data(config: TrainMaze, progress: Progress) -> Episodes:
             job = JobFlags(seed=config.data_seed)
             make_data(DataMaze(maze=config.maze, steps=config.data_steps, out=path, job=job), progress)
         return read_file(path)
-    path = found(config.data)
-    episodes = read_file(path)
+    episodes = read_episodes(str(config.data))
     if episodes.observations.shape[1] < 2:
         raise UnveilError(
-            f"{path}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y first"
+            f"{config.data}: observations have {episodes.observations.shape[1]} numbers; a maze needs x, y "
+            "first"
         )
-    inside = float(
-        (
-            layout.clearance(episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)) <= 0
-        ).mean()
-    )
+    inside = _in_walls(episodes, layout)
+    if inside > 0.01 and episodes.observations.shape[1] >= 4 and episodes.actions.shape[1] == 2:
+        converted = episodes_in_d4rl(episodes, layout)
+        if _in_walls(converted, layout) <= 0.01:
+            note(f"{config.data}: PointMaze's coordinates, converted to D4RL's")
+            return converted
     if inside > 0.01:
         raise UnveilError(
-            f"{path}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; give "
-            "the `maze` it is of"
+            f"{config.data}: {100 * inside:.0f} % of its positions lie inside walls of maze {layout.name}; "
+            "give the `maze` it is of"
         )
     return episodes
+
+
+def _in_walls(episodes: Episodes, layout: Layout) -> float:
+    """The fraction of positions inside walls, of about 20,000."""
+    some = episodes.observations[:: max(1, len(episodes) // 20_000), :2].astype(float)
+    return float((layout.clearance(some) <= 0).mean())
 
 
 def unmarked(episodes: Episodes) -> Episodes:

@@ -122,19 +122,8 @@ class LocomotionEpisodes:
         return float(self._world.dt)
 
     def side_view(self, episode: int) -> Float[np.ndarray, "G 5"]:
-        """The G capsules of a body, seen from the side.
-
-        Returns:
-            Rows (x, z, x, z, radius) in metres: the two ends of each capsule's axis, and its radius.
-        """
-        data = self._data[episode]
-        mujoco.mj_kinematics(self._model, data)  # pyright: ignore[reportAttributeAccessIssue]
-        capsules = np.flatnonzero(self._model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)  # pyright: ignore[reportAttributeAccessIssue]
-        centre, turn = data.geom_xpos[capsules], data.geom_xmat[capsules].reshape(-1, 3, 3)
-        radius, half = self._model.geom_size[capsules, :2].T
-        along = turn[:, :, 2] * half[:, None]
-        ends = [(centre + sign * along)[:, [0, 2]] for sign in (-1.0, 1.0)]
-        return np.concatenate([*ends, radius[:, None]], axis=1)
+        """The G capsules of a body, seen from the side; see `capsules`."""
+        return capsules(self._model, self._data[episode])
 
     def _observed(self, positions: np.ndarray, velocities: np.ndarray) -> np.ndarray:
         return np.concatenate(
@@ -151,3 +140,18 @@ class LocomotionEpisodes:
 
 def _within(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return (limits[0] < values) & (values < limits[1])
+
+
+def capsules(model: Any, data: Any) -> Float[np.ndarray, "G 5"]:
+    """The G capsules of a MuJoCo model, seen from the side.
+
+    Returns:
+        Rows (x, z, x, z, radius) in metres: the two ends of each capsule's axis, and its radius.
+    """
+    mujoco.mj_kinematics(model, data)  # pyright: ignore[reportAttributeAccessIssue]
+    chosen = np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_CAPSULE)  # pyright: ignore[reportAttributeAccessIssue]
+    centre, turn = data.geom_xpos[chosen], data.geom_xmat[chosen].reshape(-1, 3, 3)
+    radius, half = model.geom_size[chosen, :2].T
+    along = turn[:, :, 2] * half[:, None]
+    ends = [(centre + sign * along)[:, [0, 2]] for sign in (-1.0, 1.0)]
+    return np.concatenate([*ends, radius[:, None]], axis=1)

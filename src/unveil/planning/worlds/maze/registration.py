@@ -8,7 +8,7 @@ ids, and gymnasium imports the module before the colon:
 
 import gymnasium
 
-from unveil.planning.worlds.maze.layout import LAYOUTS
+from unveil.planning.worlds.maze.layout import LAYOUTS, Layout
 
 TITLES = {
     "umaze": "UMaze",
@@ -33,6 +33,14 @@ def register() -> None:
                 max_episode_steps=LAYOUTS[maze].steps,
                 kwargs={"maze": maze, "multi": multi},
             )
+
+
+def layout_named(name: str) -> Layout | None:
+    """The layout of an id such as unveil/Maze2D-Large-v1 or PointMaze_Large-v3; None for others."""
+    _, _, title = name.rpartition("-v")[0].replace("PointMaze_", "PointMaze-").partition("-")
+    if not name.startswith(("unveil/Maze2D-", "unveil/Multi2D-", "PointMaze_")):
+        return None
+    return next((LAYOUTS[maze] for maze, own in TITLES.items() if own == title), None)
 
 
 register()

@@ -1,0 +1,1 @@
+"""Planners of any environment: a config, and the wiring of each verb."""
