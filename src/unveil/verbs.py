@@ -15,6 +15,7 @@ from unveil.image.recipes.prior import config as prior
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
+from unveil.planning.recipes.stacking import config as stacking
 from unveil.policy.recipes.pusht import config as pusht
 from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
@@ -30,6 +31,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "data": {
         "maze": maze.DATA,
         "locomotion": locomotion.DATA,
+        "stacking": stacking.DATA,
         "pusht": pusht.DATA,
         "text": text.DATA,
         "shapes": shapes.SHAPES,

@@ -16,7 +16,7 @@ from unveil.planning.worlds.stacking.world import StackingWorld
 
 Split = Literal["all", "unseen"]
 ALONE, ONTO_TABLE = 0.5, 0.2
-"""Shares of episodes that begin with all cubes on the table, and of moves onto the table where they can be."""
+"""Shares of episodes that begin with all cubes on the table, and of moves onto the table if possible."""
 
 
 class Move(NamedTuple):

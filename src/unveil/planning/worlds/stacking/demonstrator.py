@@ -1,7 +1,7 @@
-"""The demonstrator: takes one cube and puts it onto another one or onto the table, by inverse kinematics.
+"""The demonstrator: takes a cube and puts it onto another one or onto the table, by inverse kinematics.
 
-From where the arm is: up, over the cube, straight down until the cup touches it, up, over the target, straight
-down, let go, straight up. Between, the tip moves on arcs around the base above everything that stands there.
+From where the arm is: up, over the cube, straight down until the cup touches it, up, over the target,
+straight down, let go, straight up. Between, the tip moves on arcs around the base above all that is there.
 """
 
 from collections.abc import Iterator
@@ -48,11 +48,7 @@ def random_style(rng: np.random.Generator) -> Style:
 
 
 def moves(
-    state: Float[np.ndarray, "39"],
-    cube: int,
-    target: Float[np.ndarray, "3"],
-    yaw: float,
-    style: Style,
+    state: Float[np.ndarray, "39"], cube: int, target: Float[np.ndarray, "3"], yaw: float, style: Style
 ) -> Iterator[Commands]:
     """The commands that bring a cube to a place.
 
@@ -66,10 +62,10 @@ def moves(
     others = np.delete(positions, cube, 0)
     safe = others[:, 2].max() + SIDE / 2 + ROOM + style.extra  # of the lowest point of what moves
     at, start = positions[cube], state[:7]
-    top = at + [*style.aside[0], SIDE / 2 - PRESSED]
+    top = at + np.array([*style.aside[0], SIDE / 2 - PRESSED])
     grasp_yaw = float(np.arctan2(at[1], at[0]))
     turn = _nearest_quarter(yaw - yaw_of(state[TURNS[cube]]), grasp_yaw, target)
-    put = target + [*style.aside[1], SIDE / 2 + DROPPED]
+    put = target + np.array([*style.aside[1], SIDE / 2 + DROPPED])
     now = tip(start).position
     high = max(safe, top[2] + ROOM)
     over = max(safe + SIDE, top[2] + ROOM)
@@ -125,9 +121,7 @@ def _near(joints: Float[np.ndarray, "7"], before: Float[np.ndarray, "7"]) -> Flo
     return found
 
 
-def _through(
-    points: list[Float[np.ndarray, "7"]], suction: bool, style: Style
-) -> Iterator[Commands]:
+def _through(points: list[Float[np.ndarray, "7"]], suction: bool, style: Style) -> Iterator[Commands]:
     """Commands through joints, slow at both ends; returns the last joints."""
     path = np.array(points)
     lengths = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(path, axis=0) / SPEEDS).max(1))])

@@ -8,7 +8,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from jaxtyping import Float, UInt8
 
-from unveil.planning.worlds.stacking.drawing import picture
 from unveil.planning.worlds.stacking.scene import JOINTS, LIMITS
 from unveil.planning.worlds.stacking.state import SIZE, cube_positions
 from unveil.planning.worlds.stacking.tasks import TASKS, Goal, Task, first_poses, random_goal, reward
@@ -37,12 +36,13 @@ class StackingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 
     metadata: dict[str, object] = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 (gymnasium declares it so)
 
-    def __init__(self, task: Task = "unconditional", render_mode: str | None = None) -> None:
+    def __init__(self, task: str = "unconditional", render_mode: str | None = None) -> None:
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self.task, self.render_mode = task, render_mode
+        self.task: Task = next(it for it in TASKS if it == task)
+        self.render_mode = render_mode
         most = np.array([*LIMITS, 1.0])
         self.action_space = Box(-most, most, dtype=np.float64)
         self.observation_space = Box(-np.inf, np.inf, (SIZE,), np.float64)
@@ -65,14 +65,13 @@ class StackingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         options = options or {}
         if unknown := sorted(map(str, set(options) - {"goal"})):
             raise ValueError(f"reset: unknown options {unknown}; 'goal' is known")
-        self._goal = options.get("goal") or random_goal(self.task, self.np_random)
-        state = self._world.reset(first_poses(self._goal, self.np_random))
+        goal: Goal = options.get("goal") or random_goal(self.task, self.np_random)
+        self._goal = goal
+        state = self._world.reset(first_poses(goal, self.np_random))
         self._first, self._reward = cube_positions(state), 0.0
         return state, self._info(state)
 
-    def step(
-        self, action: Float[np.ndarray, "8"]
-    ) -> tuple[Float[np.ndarray, "39"], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Float[np.ndarray, "39"], float, bool, bool, dict[str, Any]]:
         """Follow an action for 0.08 s.
 
         Raises:
@@ -95,6 +94,7 @@ class StackingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Raises:
             ValueError: the environment was made without `render_mode="rgb_array"`.
             ResetNeeded: no `reset` yet.
+            UnveilError: no OpenGL.
         """
         if self.render_mode is None:
             raise ValueError(
@@ -102,7 +102,7 @@ class StackingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             )
         if self._goal is None:
             raise ResetNeeded("render: call reset() before the first picture")
-        return picture(self._world.state())
+        return self._world.picture()
 
     def _info(self, state: Float[np.ndarray, "39"]) -> dict[str, Any]:
         assert self._goal is not None

@@ -1,7 +1,7 @@
 """Forward and inverse kinematics of the arm, without the rest of the scene.
 
-The zero position is straight up. With joint angles q_1 .. q_7 about z, y, z, -y, z, y, z the pose of the tip is
-T = prod_i [translation along z by the length before joint i] R(axis_i, q_i), times the length to the tip.
+The zero position is straight up. With joint angles q_1 .. q_7 about z, y, z, -y, z, y, z the pose of the tip
+is T = prod_i [translation along z by the length before joint i] R(axis_i, q_i), times the length to the tip.
 """
 
 from typing import NamedTuple
@@ -9,16 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from unveil.planning.worlds.stacking.scene import (
-    FLANGE,
-    JOINTS,
-    LIMITS,
-    LINKS,
-    LOWER,
-    SHOULDER,
-    TOOL,
-    UPPER,
-)
+from unveil.planning.worlds.stacking.scene import FLANGE, JOINTS, LIMITS, LINKS, LOWER, SHOULDER, TOOL, UPPER
 
 AXES = np.array([[float(number) for number in link.axis.split()] for link in LINKS])
 OFFSETS = np.array([link.offset for link in LINKS])
@@ -53,9 +44,7 @@ def down(yaw: float) -> Float[np.ndarray, "3 3"]:
     return turned(np.array([0.0, 0.0, 1.0]), yaw) @ DOWN
 
 
-def chain(
-    joints: Float[np.ndarray, "7"],
-) -> tuple[Pose, Float[np.ndarray, "7 3"], Float[np.ndarray, "7 3"]]:
+def chain(joints: Float[np.ndarray, "7"]) -> tuple[Pose, Float[np.ndarray, "7 3"], Float[np.ndarray, "7 3"]]:
     """The pose of the tip, and origins and axes of all joints, in the base's frame."""
     position, rotation = np.zeros(3), np.eye(3)
     origins, axes = np.zeros((JOINTS, 3)), np.zeros((JOINTS, 3))
@@ -95,11 +84,9 @@ def wrapped(angle: float) -> float:
 def rotation_vector(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3"]:
     """Axis times angle of a rotation, the angle in [0, pi]."""
     angle = np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))
-    skew = np.array([
-        rotation[2, 1] - rotation[1, 2],
-        rotation[0, 2] - rotation[2, 0],
-        rotation[1, 0] - rotation[0, 1],
-    ])
+    skew = np.array(
+        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
+    )
     if angle > np.pi - 1e-5:  # sin vanishes; the axis is the column of (R + I) with the longest length
         column = (rotation + np.eye(3))[:, int(np.argmax(np.diag(rotation)))]
         return angle * column / np.linalg.norm(column)

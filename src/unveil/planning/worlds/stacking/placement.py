@@ -31,18 +31,18 @@ def on_circle(angle: float, level: int = 0) -> Float[np.ndarray, "3"]:
     return np.array([RADIUS * np.cos(angle), RADIUS * np.sin(angle), SIDE * (level + 0.5)])
 
 
-def placed(
-    stacks: Sequence[Sequence[int]], rng: np.random.Generator
-) -> Float[np.ndarray, "4 7"]:
+def placed(stacks: Sequence[Sequence[int]], rng: np.random.Generator) -> Float[np.ndarray, "4 7"]:
     """Poses of the cubes in stacks at random places.
 
     Args:
-        stacks: numbers of cubes from below, each cube in one of them; `[[0], [1], [2], [3]]`: all on the table.
+        stacks: numbers of cubes from below, each cube in one; `[[0], [1], [2], [3]]`: all on the table.
     Raises:
         ValueError: a cube is missing or named twice.
     """
     if sorted(cube for stack in stacks for cube in stack) != list(range(CUBES)):
-        raise ValueError(f"each of the cubes 0 .. {CUBES - 1} must be in one stack, got {[*map(list, stacks)]}")
+        raise ValueError(
+            f"each of the cubes 0 .. {CUBES - 1} must be in one stack, got {[*map(list, stacks)]}"
+        )
     found = np.zeros((CUBES, 7))
     for stack, angle in zip(stacks, angles_on_circle(len(stacks), rng), strict=True):
         yaw = angle + rng.uniform(-np.pi / 4, np.pi / 4)

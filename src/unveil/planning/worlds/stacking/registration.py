@@ -11,9 +11,7 @@ def register() -> None:
     """Register the environment if it is not registered yet."""
     if NAME not in gymnasium.registry:
         gymnasium.register(
-            id=NAME,
-            entry_point="unveil.planning.worlds.stacking.env:StackingEnv",
-            max_episode_steps=STEPS,
+            id=NAME, entry_point="unveil.planning.worlds.stacking.env:StackingEnv", max_episode_steps=STEPS
         )
 
 

@@ -4,6 +4,7 @@ Published score (Janner et al. 2022, section 5.2, and the code of the branch kuk
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ Pair = tuple[int, int]
 """A cube and the cube that it stands on."""
 PAIRS: tuple[Pair, ...] = tuple((i, j) for i in range(CUBES) for j in range(CUBES) if i != j)
 UNSEEN: frozenset[Pair] = frozenset((i, (i + 1) % CUBES) for i in range(CUBES))
-"""Compositions that never occur in the data of the split `unseen`: each cube on the next one, a third of all."""
+"""Compositions that never occur in the data of the split `unseen`: each cube on the next, a third of all."""
 MOVES = 3
 """Of an episode, as published: three plans."""
 
@@ -39,7 +40,7 @@ class Goal(NamedTuple):
 
 def pairs_of(stacks: Sequence[Sequence[int]]) -> tuple[Pair, ...]:
     """What stands on what, from below."""
-    return tuple((upper, lower) for stack in stacks for lower, upper in zip(stack, stack[1:], strict=False))
+    return tuple((upper, lower) for stack in stacks for lower, upper in pairwise(stack))
 
 
 def ordered(order: Sequence[int]) -> Goal:
@@ -81,7 +82,7 @@ def random_goal(task: Task, rng: np.random.Generator) -> Goal:
 
 
 def _reachable(stacks: Sequence[Sequence[int]], pairs: Sequence[Pair]) -> bool:
-    """Whether each pair can be made by one move, from below, as cubes to be moved and to be put on are clear."""
+    """Whether each pair can be made by one move, from below: both cubes are clear then."""
     on = dict(pairs_of(stacks))
     if len(pairs) > MOVES:
         return False

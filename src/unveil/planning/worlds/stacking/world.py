@@ -1,12 +1,16 @@
 """The simulation: joint position control, and a suction cup that holds what it touches."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+# mujoco's stubs leave out what its C library defines
+# pyright: reportAttributeAccessIssue=false
 import mujoco
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 
-from unveil.planning.worlds.stacking.scene import CUBES, HOME, JOINTS, LIMITS, TIMESTEP, scene
+from unveil.errors import UnveilError
+from unveil.planning.worlds.stacking.mjcf import scene
+from unveil.planning.worlds.stacking.scene import CUBES, HOME, JOINTS, LIMITS, TIMESTEP
 from unveil.planning.worlds.stacking.state import CONTACTS, PLACES, SIZE, TURNS
 
 CONTROL = 0.08
@@ -41,6 +45,7 @@ class StackingWorld:
         self.clipped = 0
         self._target = HOME.copy()
         self._sucks = False
+        self._renderer: mujoco.Renderer | None = None
         self._cup = self.model.geom("cup").id
         self._cubes = [self.model.geom(f"cube{k}").id for k in range(CUBES)]
         self._tool = self.model.body("tool").id
@@ -98,6 +103,22 @@ class StackingWorld:
         found[CONTACTS] = self.holds()
         return found
 
+    def picture(
+        self, camera: str = "front", width: int = 480, height: int = 360
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """The scene as MuJoCo draws it.
+
+        Args:
+            camera: front or side.
+        Raises:
+            UnveilError: no OpenGL.
+        """
+        if self._renderer is None:
+            check_opengl(width, height)
+            self._renderer = mujoco.Renderer(self.model, height, width)
+        self._renderer.update_scene(self.data, camera)
+        return self._renderer.render()
+
     def holds(self) -> Bool[np.ndarray, "4"]:
         """Whether the cup holds each cube."""
         return np.arange(CUBES) == (-1 if self.held is None else self.held)
@@ -124,3 +145,19 @@ class StackingWorld:
         self.model.eq_data[cube] = [0.0, 0.0, 0.0, *at, *turn, 1.0]
         self.data.eq_active[cube] = 1
         self.held = cube
+
+
+def check_opengl(width: int, height: int) -> None:
+    """Try to begin a picture; a `mujoco.Renderer` that fails is not quiet.
+
+    Raises:
+        UnveilError: no OpenGL.
+    """
+    try:
+        context: Any = mujoco.GLContext  # None without a library of it
+        context(width, height).free()
+    except Exception as error:  # of OpenGL's loaders, which have no common one
+        raise UnveilError(
+            f"MuJoCo finds no OpenGL ({str(error)[:80]}); install libegl1 or libosmesa6, and set MUJOCO_GL "
+            "to egl or osmesa"
+        ) from error

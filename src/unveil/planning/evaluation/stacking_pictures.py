@@ -1,9 +1,11 @@
 """Pictures of states without OpenGL: faces and cylinders in perspective, the farthest drawn first."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
 
 from unveil.planning.worlds.stacking.kinematics import TIP, chain
 from unveil.planning.worlds.stacking.scene import COLOURS, CUBES, LINKS, SIDE, TOOL
@@ -17,7 +19,7 @@ ROUND = 3
 
 
 class Camera(NamedTuple):
-    """Where a picture is taken from: position and point in the middle in m, and the angle of view in degrees."""
+    """Where a picture is taken from: position and point in the middle in m, angle of view in degrees."""
 
     position: tuple[float, float, float]
     middle: tuple[float, float, float] = (0.12, 0.0, 0.28)
@@ -40,8 +42,6 @@ def picture(
     state: Float[np.ndarray, "39"], camera: Camera = FRONT, width: int = 480, height: int = 360
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A state as a picture (height, width, 3)."""
-    from PIL import Image, ImageDraw
-
     view = View(camera, width * ROUND, height * ROUND)
     image = Image.new("RGB", (width * ROUND, height * ROUND), BACKGROUND)
     pen = ImageDraw.Draw(image)
@@ -85,7 +85,8 @@ def disc(centre: tuple[float, ...], radius: float, count: int = 72) -> Float[np.
     """A horizontal circle."""
     angles = np.linspace(0.0, 2 * np.pi, count)
     return np.stack(
-        [centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles), np.full(count, centre[2])], 1
+        [centre[0] + radius * np.cos(angles), centre[1] + radius * np.sin(angles), np.full(count, centre[2])],
+        1,
     )
 
 
@@ -100,11 +101,13 @@ def shadows(state: Float[np.ndarray, "39"]) -> list[tuple[tuple[float, float], f
 def rotation_of(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
     """The rotation of a unit quaternion (w, x, y, z)."""
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def shaded(colour: tuple[int, ...], normal: Float[np.ndarray, "3"]) -> tuple[int, ...]:
@@ -175,15 +178,17 @@ def tube(
         for centre, radius in ((begin, first), (end, last))
     ]
     edges = np.linspace(-1.0, 1.0, parts + 1)
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         middle = (left + right) / 2
         normal = across * middle + facing * np.sqrt(1.0 - middle**2)
-        corners = np.array([
-            begin + across * first * left,
-            begin + across * first * right,
-            end + across * last * right,
-            end + across * last * left,
-        ])
+        corners = np.array(
+            [
+                begin + across * first * left,
+                begin + across * first * right,
+                end + across * last * right,
+                end + across * last * left,
+            ]
+        )
         found.append(Shape(near, view.flat(corners), shaded(colour, normal)))
     return found
 
