@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from unveil.planning.diffuser import Diffuser
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
+    from unveil.planning.stacking.planner import StackingPlanner
     from unveil.policy.policy import Policy
     from unveil.text.model import TextModel
 
@@ -34,6 +35,7 @@ class Allowed(NamedTuple):
 
 LOADERS = {
     "maze": "planning.recipes.maze.load:load_driver",
+    "stacking": "planning.recipes.stacking.load:load_stacking",
     "pusht": "policy.recipes.load:load_policy",
     "policy": "policy.recipes.load:load_policy",
     "text": "text.recipes.load:load_text_model",
@@ -63,6 +65,7 @@ def load(
     Planner
     | Diffuser
     | GuidedPlanner
+    | StackingPlanner
     | Policy
     | TextModel
     | ImageModel

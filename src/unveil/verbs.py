@@ -41,6 +41,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "train": {
         "maze": maze.TRAIN,
         "locomotion": locomotion.TRAIN,
+        "stacking": stacking.TRAIN,
         "value": locomotion.VALUE,
         "pusht": pusht.TRAIN,
         "text": text.TRAIN,
@@ -55,6 +56,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "eval": {
         "maze": maze.EVAL,
         "locomotion": locomotion.EVAL,
+        "stacking": stacking.EVAL,
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,

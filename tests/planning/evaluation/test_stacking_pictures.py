@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from unveil.planning.data.stacking_states import PLACES
 from unveil.planning.evaluation.stacking_pictures import FRONT, View, picture
 from unveil.planning.worlds.stacking.env import StackingEnv
 from unveil.planning.worlds.stacking.scene import SIDE
-from unveil.planning.worlds.stacking.state import PLACES
 
 
 def test_a_cube_is_drawn_where_perspective_puts_it():

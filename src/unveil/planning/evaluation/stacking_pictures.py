@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from unveil.planning.data.stacking_states import PLACES, TURNS
 from unveil.planning.worlds.stacking.kinematics import TIP, chain
 from unveil.planning.worlds.stacking.scene import COLOURS, CUBES, LINKS, SIDE, TOOL
-from unveil.planning.worlds.stacking.state import PLACES, TURNS
 
 LIGHT = np.array([0.35, -0.45, 0.82])
 ARM, TOOL_COLOUR, BASE = (238, 146, 60), (70, 75, 84), (104, 110, 118)

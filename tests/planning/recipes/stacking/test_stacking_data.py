@@ -6,8 +6,8 @@ import numpy as np
 
 from unveil.cli import main
 from unveil.planning.data.d4rl import read_d4rl
+from unveil.planning.data.stacking_states import cube_positions
 from unveil.planning.worlds.stacking.stacks import stands_on
-from unveil.planning.worlds.stacking.state import cube_positions
 
 
 def test_a_file_and_its_card(tmp_path, capsys):

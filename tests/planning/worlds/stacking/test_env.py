@@ -7,11 +7,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from unveil.errors import UnveilError
+from unveil.planning.data.stacking_states import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.demonstrator import moves, random_style
 from unveil.planning.worlds.stacking.env import STEPS, StackingEnv
 from unveil.planning.worlds.stacking.registration import NAME
 from unveil.planning.worlds.stacking.scene import SIDE
-from unveil.planning.worlds.stacking.state import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.tasks import Goal
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from unveil.planning.data.stacking_states import CONTACTS, PLACES
 from unveil.planning.worlds.stacking import collect, tasks
 from unveil.planning.worlds.stacking.placement import placed
 from unveil.planning.worlds.stacking.scene import SIDE, SPEEDS
-from unveil.planning.worlds.stacking.state import CONTACTS, PLACES
 from unveil.planning.worlds.stacking.tasks import Goal, ordered, pairs_of, random_goal, reward
 from unveil.planning.worlds.stacking.world import CONTROL, StackingWorld
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from unveil.planning.data.stacking_states import CONTACTS, PLACES, TURNS, cube_positions, upright, yaw_of
 from unveil.planning.worlds.stacking.kinematics import inverse, tip
 from unveil.planning.worlds.stacking.placement import APART, RADIUS, WIDEST, angles_on_circle, placed
 from unveil.planning.worlds.stacking.scene import HOME, LIMITS, SIDE
 from unveil.planning.worlds.stacking.stacks import is_clear, levels, on_table, stands_on, tallest
-from unveil.planning.worlds.stacking.state import CONTACTS, PLACES, TURNS, cube_positions, upright, yaw_of
 from unveil.planning.worlds.stacking.world import Commands, StackingWorld
 
 APART_FROM_EACH_OTHER = np.array([[0.6, 0.0], [0.0, 0.6], [0.0, -0.6], [-0.35, 0.45]])

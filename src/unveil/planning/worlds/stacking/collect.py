@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from unveil.planning.data.stacking_states import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.demonstrator import moves, random_style
 from unveil.planning.worlds.stacking.placement import APART, WIDEST, on_circle, placed
 from unveil.planning.worlds.stacking.scene import CUBES, SIDE
 from unveil.planning.worlds.stacking.stacks import is_clear, on_table, stands_on
-from unveil.planning.worlds.stacking.state import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.tasks import MOVES, UNSEEN, Pair, arrangement, pairs_of
 from unveil.planning.worlds.stacking.world import StackingWorld
 

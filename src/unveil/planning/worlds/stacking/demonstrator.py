@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from unveil.planning.data.stacking_states import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.kinematics import inverse, tip, wrapped
 from unveil.planning.worlds.stacking.scene import LIMITS, SIDE, SPEEDS
-from unveil.planning.worlds.stacking.state import TURNS, cube_positions, yaw_of
 from unveil.planning.worlds.stacking.world import CONTROL, Commands
 
 ROOM = 0.05
 """Smallest distance of what moves above what stands there, in m."""
-PRESSED, DROPPED = 0.001, 0.002
-"""How far the cup is pressed onto a face, and how far a cube falls, in m."""
+PRESSED, DROPPED = 0.006, 0.002
+"""How far the cup would go into a face, so that it is pressed onto it, and how far a cube falls, in m."""
 FASTEST = 0.9
 """Share of the joints' largest speeds."""
 POINT = 0.02
@@ -42,8 +42,8 @@ class Style(NamedTuple):
 
 
 def random_style(rng: np.random.Generator) -> Style:
-    """A style: speed 0.7 to 1, height up to 5 cm, up to 2 steps of rest, off the centres by about 3 mm."""
-    wait = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+    """A style: speed 0.7 to 1, height up to 5 cm, 2 to 4 steps of rest, off the centres by about 3 mm."""
+    wait = (int(rng.integers(2, 5)), int(rng.integers(2, 5)))
     return Style(rng.uniform(0.7, 1.0), rng.uniform(0.0, 0.05), wait, rng.normal(0.0, 0.003, (2, 2)))
 
 

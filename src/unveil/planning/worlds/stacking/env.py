@@ -8,8 +8,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from jaxtyping import Float, UInt8
 
+from unveil.planning.data.stacking_states import SIZE, cube_positions
 from unveil.planning.worlds.stacking.scene import JOINTS, LIMITS
-from unveil.planning.worlds.stacking.state import SIZE, cube_positions
 from unveil.planning.worlds.stacking.tasks import TASKS, Goal, Task, first_poses, random_goal, reward
 from unveil.planning.worlds.stacking.world import Commands, StackingWorld
 
@@ -20,7 +20,7 @@ STEPS = 384
 class StackingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """A Kuka arm with a suction cup, and four cubes on a circle around it.
 
-    Observation (39,): the state (`unveil.planning.worlds.stacking.state`). Action (8,): angles of the joints
+    Observation (39,): the state (`unveil.planning.data.stacking_states`). Action (8,): angles of the joints
     in rad, clipped to their limits, and suction, on if positive; an action lasts 0.08 s. The reward of a step
     is by how much it changes the task's (`tasks.reward`), so that rewards add up to that of the last state,
     at most 3. An episode does not terminate; `gymnasium.make` truncates it after 384 steps. `info`: `pairs`,

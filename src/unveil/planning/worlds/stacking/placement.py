@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from unveil.planning.data.stacking_states import upright
 from unveil.planning.worlds.stacking.scene import CUBES, SIDE
-from unveil.planning.worlds.stacking.state import upright
 
 RADIUS = 0.6
 """Of the circle, in m, as published."""

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-JOINTS, CUBES = 7, 4
+from unveil.planning.data.stacking_states import CUBES as CUBES
+from unveil.planning.data.stacking_states import JOINTS as JOINTS
+
 LIMITS = np.radians((170.0, 120.0, 170.0, 120.0, 170.0, 120.0, 175.0))
 """Largest angle of each joint to either side, in rad."""
 SPEEDS = np.radians((85.0, 85.0, 100.0, 75.0, 130.0, 135.0, 135.0))

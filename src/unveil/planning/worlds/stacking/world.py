@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from unveil.errors import UnveilError
+from unveil.planning.data.stacking_states import CONTACTS, PLACES, SIZE, TURNS
 from unveil.planning.worlds.stacking.mjcf import scene
 from unveil.planning.worlds.stacking.scene import CUBES, HOME, JOINTS, LIMITS, TIMESTEP
-from unveil.planning.worlds.stacking.state import CONTACTS, PLACES, SIZE, TURNS
 
 CONTROL = 0.08
 """Seconds between two states."""

@@ -3,8 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from unveil.planning.worlds.stacking.scene import CUBES, JOINTS
-
+JOINTS, CUBES = 7, 4
 CUBE = 8
 """Numbers of a cube: position (m), quaternion (w, x, y, z), contact (1 while the tool holds it, else 0)."""
 SIZE = JOINTS + CUBES * CUBE
