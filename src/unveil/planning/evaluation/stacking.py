@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,7 @@ HELD = 0.5
 """Contact of a plan from which on the cup sucks."""
 
 
+@runtime_checkable
 class Planner(Protocol):
     """Anything that plans from states (B, 39) to goals (B, 4, 3): plans (B, H, 39)."""
 

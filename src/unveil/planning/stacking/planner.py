@@ -27,12 +27,12 @@ class StackingPlanner:
     """Map states (B, 39) to plans (B, H, 39): row 0 is the state, then commanded joints, where the cubes will
     be, and which cube the cup should hold.
 
-    Every call of `plan` has its own random numbers, and so has every row of it, so that rows of a batch do not
-    depend on each other.
+    Every call of `plan` has its own random numbers, and so has every row of it, so that rows of a batch do
+    not depend on each other.
 
     Args:
         model: the diffusion of plans.
-        steer: further guidance, by a cost of your own, such as `partial(steered, cost=..., scale=...)`; it
+        steer: further guidance, by a cost of your own, such as `partial(steered, cost=..., schedule=...)`; it
             sees plans in normalised units (`model.normalization`).
         seed: of the noise.
     """
@@ -90,8 +90,7 @@ class StackingPlanner:
         aims = None if goals is None else torch.from_numpy(goals).to(model.device).repeat_interleave(k, 0)
         own = generators(self._seed + 1_000_003 * self._calls, count)
         self._calls += 1
-        shape = torch.empty((k, horizon, SIZE), device=model.device)
-        noise = torch.cat([normal_like(shape, one) for one in own])
+        noise = normal_like(torch.empty((count * k, horizon, SIZE), device=model.device), own)
         value = model.normalization.normalized(start)[:, None].expand(-1, horizon, -1)
         edit = Inpaint(first_known(horizon).to(model.device), value)
         times = uniform(settings.sampling_steps)
