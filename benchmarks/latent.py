@@ -15,17 +15,16 @@ limited by minutes time thirty steps first, and take as many as fit. Cosine sche
 
     trainings                                       minutes of one core; `--minutes` changes those marked *
     judge-pairs, judge-styles                       a small CLIP and a classifier of styles, of real pictures; 20, 10
-    ae-<f4|f8>-<z4|z16>-full                        2,000 steps of `unveil train autoencoder`: 8
-    ae-f4-z4-<pixels|perceptual>                    the same with fewer of its losses: 8
-    pixel, taef2, own, own-counted                  * 18: U-Nets of pixels, of TAEF2's codes, of ae-f4-z4-full's; the
-                                                    last has its autoencoder's minutes taken off its own
+    ae-<f4|f8>-<z4|z16>-full                        2,000 steps of `unveil train autoencoder`: 24
+    ae-f4-z4-<pixels|perceptual>                    the same with fewer of its losses: 10 to 20
+    pixel, taef2, own                               * 18: U-Nets of pixels, of TAEF2's codes, of ae-f4-z4-full's
     shapes-<words|minilm|random>, -drop0, -drop0.2  * 40: encoders of captions, and caption dropout (otherwise 0.1)
     emoji-words                                     * 40: animals, food and faces without held-out pairs of concept and
                                                     style, on the codes of emoji-text's autoencoder
     lora-<1|4|16>, lora-full, lora-inversion        3,000 steps on twenty pictures, from emoji-words: 2 to 5
 
     rows
-    diffusion-<pixel|taef2|own|own-counted>, -real-<...>     (a) distances, n 1000, DPM-Solver++ in 20 steps, and their bounds
+    diffusion-<pixel|taef2|own>, -real-<...>                 (a) distances, n 1000, DPM-Solver++ in 20 steps, and their bounds
     autoencoder-<taef2|shrunk-f|f4-z4-full|...>              (b) PSNR and distances of held-out pictures' reconstructions
     shapes-choice-<t>, shapes-<t>, shapes-words-scale-<s>    (c) one and two objects, seen and held-out pairs, n 200 each
     shapes-packaged-<s>                                      (c) the packaged model on varied captions, see `unveil data shapes`

@@ -19,7 +19,6 @@ MODELS = {
     "pixel": "pixels",
     "taef2": "codes of TAEF2, 8 x 8 x 32",
     "own": "codes of our autoencoder, 16 x 16 x 4",
-    "own-counted": "the same, its autoencoder's minutes included",
 }
 BOUNDS = {
     "train": "other training pictures",
@@ -70,7 +69,7 @@ METHODS = {
 
 
 def share(rows: Rows, row: str, name: str, seeds: Sequence[str] = SEEDS) -> str:
-    """A fraction with Wilson's interval, of one seed after the other."""
+    """A fraction with Wilson's interval, of one seed after the other, as `cell`."""
     parts: list[str] = []
     for seed in seeds:
         found = rows.get(row + seed)
@@ -79,7 +78,7 @@ def share(rows: Rows, row: str, name: str, seeds: Sequence[str] = SEEDS) -> str:
         else:
             low, high = (f"{found[f'{name}_{end}']:.2f}" for end in ("low", "high"))
             parts.append(f"{found[name]:.2f} ({low} to {high})")
-    return parts[0] if set(parts) == {"not run"} else "<br>".join(parts)
+    return "<br>".join(part for part in parts if part != "not run") or "not run"
 
 
 def distance(rows: Rows, row: str, name: str, seeds: Sequence[str] = SEEDS) -> str:

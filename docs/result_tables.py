@@ -7,7 +7,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def cell(rows: Rows, row: str, name: str, digits: int = 1, seeds: Sequence[str] = ("", "-s1")) -> str:
-    """A number with its interval, of one seed after the other."""
+    """A number with its interval, of one seed after the other; seeds that were not run are left out."""
     parts: list[str] = []
     for seed in seeds:
         found = rows.get(row + seed)
@@ -18,7 +18,7 @@ def cell(rows: Rows, row: str, name: str, digits: int = 1, seeds: Sequence[str] 
             parts.append(f"{found[name]:.{digits}f} ± {found[f'{stem}_ci95']:.{digits}f}")
         else:
             parts.append(f"{found[name]:.{digits}f}")
-    return parts[0] if set(parts) == {"not run"} else "<br>".join(parts)
+    return "<br>".join(part for part in parts if part != "not run") or "not run"
 
 
 def table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:

@@ -21,7 +21,7 @@ from unveil.training.checkpoint import latest_checkpoint
 
 TIMED = 30  # steps that are timed before a training that is limited by minutes
 AUTOENCODER_STEPS = 2_000
-DIFFUSION = ("pixel", "taef2", "own", "own-counted")
+DIFFUSION = ("pixel", "taef2", "own")
 LOSSES: dict[str, dict[str, float]] = {
     "pixels": {"perceptual": 0.0, "adversarial": 0.0},
     "perceptual": {"adversarial": 0.0},
@@ -131,8 +131,6 @@ def _diffusion(kind: str, seed: int, run: Mapping[str, Any], bench: Bench) -> Re
     if kind.startswith("own"):
         trained = bench.finished(with_seed(OWN, seed))
         config = changed(config, latent=str(trained))
-        if kind == "own-counted":
-            minutes -= core_minutes(trained) or 0.0
     return Recipe(train_image, config, minutes)
 
 
