@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from unveil.planning.goal_planner import GoalPlanner
     from unveil.planning.guided_planner import GuidedPlanner
     from unveil.planning.planner import Planner
+    from unveil.planning.stacking.planner import StackingPlanner
     from unveil.policy.policy import Policy
     from unveil.text.model import TextModel
 
@@ -35,6 +36,7 @@ class Allowed(NamedTuple):
 
 LOADERS = {
     "maze": "planning.recipes.maze.load:load_driver",
+    "stacking": "planning.recipes.stacking.load:load_stacking",
     "pusht": "policy.recipes.load:load_policy",
     "policy": "policy.recipes.load:load_policy",
     "text": "text.recipes.load:load_text_model",
@@ -65,6 +67,7 @@ def load(
     | Diffuser
     | GuidedPlanner
     | GoalPlanner
+    | StackingPlanner
     | Policy
     | TextModel
     | ImageModel

@@ -16,6 +16,7 @@ from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
 from unveil.planning.recipes.planner import config as planner
+from unveil.planning.recipes.stacking import config as stacking
 from unveil.policy.recipes.pusht import config as pusht
 from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
@@ -31,6 +32,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "data": {
         "maze": maze.DATA,
         "locomotion": locomotion.DATA,
+        "stacking": stacking.DATA,
         "pusht": pusht.DATA,
         "text": text.DATA,
         "shapes": shapes.SHAPES,
@@ -40,6 +42,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "train": {
         "maze": maze.TRAIN,
         "locomotion": locomotion.TRAIN,
+        "stacking": stacking.TRAIN,
         "value": locomotion.VALUE,
         "planner": planner.TRAIN,
         "pusht": pusht.TRAIN,
@@ -56,6 +59,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "maze": maze.EVAL,
         "locomotion": locomotion.EVAL,
         "planner": planner.EVAL,
+        "stacking": stacking.EVAL,
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,

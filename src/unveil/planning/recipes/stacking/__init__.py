@@ -1,0 +1,1 @@
+"""`unveil VERB stacking`: block stacking with the Kuka arm."""

@@ -1,0 +1,1 @@
+"""Block stacking: the diffusion model of states, its training, and the planner."""
