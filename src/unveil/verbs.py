@@ -15,6 +15,7 @@ from unveil.image.recipes.prior import config as prior
 from unveil.image.recipes.shapes import config as shapes
 from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
+from unveil.policy.recipes import config as policy
 from unveil.policy.recipes.pusht import config as pusht
 from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
@@ -40,6 +41,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "maze": maze.TRAIN,
         "locomotion": locomotion.TRAIN,
         "value": locomotion.VALUE,
+        "policy": policy.TRAIN,
         "pusht": pusht.TRAIN,
         "text": text.TRAIN,
         "image": image.TRAIN,
@@ -53,6 +55,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
     "eval": {
         "maze": maze.EVAL,
         "locomotion": locomotion.EVAL,
+        "policy": policy.EVAL,
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,
@@ -60,8 +63,16 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "clip": clip.EVAL,
         "prior": prior.EVAL,
     },
-    "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
+    "sample": {
+        "maze": maze.SAMPLE,
+        "policy": policy.SAMPLE,
+        "pusht": pusht.SAMPLE,
+        "text": text.SAMPLE,
+        "image": image.SAMPLE,
+    },
 }
+WORLDS = {"policy": ("pusht",)}
+"""Recipe -> its worlds, each of them a recipe: `unveil VERB policy --world pusht` is `unveil VERB pusht`."""
 CHAT = text.CHAT
 WEIGHTS = {  # name -> its config and its function
     "pack": ("commands.pack:Pack", "commands.pack:pack"),

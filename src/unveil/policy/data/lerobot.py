@@ -14,7 +14,7 @@ from unveil.files.hdf5 import room
 from unveil.files.json_objects import JsonObject
 from unveil.files.notes import note
 from unveil.files.npz import DAMAGE
-from unveil.policy.data.demonstrations import Demonstrations, checked
+from unveil.policy.data.demonstrations import Demonstrations, Recording, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
 
@@ -111,7 +111,45 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         observations[name] = decoded_videos(path, name, count, _deep(features[name]))
     left = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
     observations = {name.removeprefix(OBSERVATION): values for name, values in observations.items()}
-    return checked(path, observations, joined["action"][order], ends, left)
+    unread = {
+        name.removeprefix(OBSERVATION): _size(features[name])
+        for name, kind in kinds.items()
+        if kind in PICTURED and not wanted[name]
+    }
+    recording = Recording(_hz(info), _names(features["action"]), _splits(info, len(ends)), unread)
+    return checked(path, observations, joined["action"][order], ends, left, recording)
+
+
+def _hz(info: JsonObject) -> float | None:
+    fps = info.get("fps")
+    return float(fps) if isinstance(fps, int | float) and 0 < fps < 1e5 else None
+
+
+def _names(feature: JsonObject) -> tuple[str, ...]:
+    """The names of the numbers of a feature: a list, or lists by group, such as {"motors": [...]}."""
+    names = feature.get("names")
+    groups = list(names.values()) if isinstance(names, dict) else [names]
+    listed = [one for group in groups if isinstance(group, list) for one in group]
+    return tuple(map(str, listed)) if all(isinstance(one, str) for one in listed) else ()
+
+
+def _splits(info: JsonObject, count: int) -> dict[str, np.ndarray]:
+    """The dataset's splits, such as {"train": "0:50"}, as masks of its episodes."""
+    splits = info.get("splits")
+    masks = dict[str, np.ndarray]()
+    for name, stated in splits.items() if isinstance(splits, dict) else ():
+        if match := re.fullmatch(r"(\d{1,9}):(\d{1,9})", str(stated)):
+            masks[str(name)] = np.isin(np.arange(count), np.arange(int(match[1]), min(int(match[2]), count)))
+    return masks
+
+
+def _size(feature: JsonObject) -> tuple[int, ...]:
+    """The shape of a picture (h, w, C), as far as it is stated; LeRobot also writes (C, h, w)."""
+    shape = feature.get("shape")
+    sizes = tuple(one for one in shape if isinstance(one, int)) if isinstance(shape, list) else ()
+    return (
+        (*sizes[1:], sizes[0]) if len(sizes) == 3 and sizes[0] in (1, 3) and sizes[2] not in (1, 3) else sizes
+    )
 
 
 def _kind(feature: Mapping[str, object]) -> str:

@@ -1,6 +1,8 @@
 """robomimic's HDF5: data/demo_<i>/actions and data/demo_<i>/obs/<name>. Mandlekar et al. 2021."""
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import array, check_held, opened, stored, unread
-from unveil.policy.data.demonstrations import Demonstrations, checked
+from unveil.policy.data.demonstrations import Demonstrations, Recording, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, picture_wanted
 
 
@@ -23,7 +25,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
         UnveilError: a missing or damaged file, no `data/demo_<i>`, demonstrations with different
             observations, or a wanted picture that cannot be read.
     """
-    left = dict[str, str]()
+    left, unread = dict[str, str](), dict[str, tuple[int, ...]]()
     with opened(path) as file:
         data = stored(file, "data")
         names = map(str, data) if isinstance(data, h5py.Group) else []
@@ -45,6 +47,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
             shapes = [_shape(groups[name], key) for name in demos]
             picture = max(map(len, shapes)) >= PICTURE_AXES
             if not picture_wanted(key, max(map(len, shapes)), pictures):
+                unread[key] = shapes[0][1:]
                 continue
             try:
                 observations[key] = _joined([groups[name] for name in demos], key, shapes, picture)
@@ -59,11 +62,37 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
                     raise UnveilError(
                         f"{path}: 'data/{name}' has {count} actions, but observations of another length"
                     )
+        recording = Recording(_hz(data), (), _masks(file, demos), unread)
     if len({part.shape[1:] for part in actions}) > 1:
         raise UnveilError(
             f"{path}: 'actions' has several shapes, {sorted({part.shape[1:] for part in actions})[:2]}"
         )
-    return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left)
+    return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left, recording)
+
+
+def _hz(data: h5py.Group) -> float | None:
+    """The control frequency of the environment, as robomimic and robosuite record it."""
+    try:
+        stated = json.loads(str(data.attrs["env_args"]))["env_kwargs"]["control_freq"]
+        return float(stated) if 0.0 < float(stated) < 1e5 else None
+    except (KeyError, TypeError, ValueError, OSError, RecursionError):
+        return None
+
+
+def _masks(file: h5py.File, demos: list[str]) -> Mapping[str, np.ndarray]:
+    """The file's named subsets of demonstrations (`mask/<name>`), (E,) bool; those that cannot be read are
+    left out."""
+    masks = dict[str, np.ndarray]()
+    group = file["mask"] if isinstance(file.get("mask", getlink=True), h5py.HardLink) else None
+    for name in map(str, group) if isinstance(group, h5py.Group) else ():
+        listed = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        if isinstance(listed, h5py.Dataset) and listed.dtype.kind in "SO" and 0 < listed.size < 1_000_000:
+            words = {
+                one.decode(errors="replace") if isinstance(one, bytes) else str(one)
+                for one in np.reshape(listed[()], -1)
+            }
+            masks[name] = np.array([demo in words for demo in demos])
+    return masks
 
 
 def _observed(path: Path | str, data: h5py.Group, name: str) -> h5py.Group:

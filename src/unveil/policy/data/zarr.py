@@ -19,7 +19,7 @@ import numpy as np
 from unveil.errors import UnveilError
 from unveil.files.hdf5 import LARGEST, room
 from unveil.files.npz import DAMAGE
-from unveil.policy.data.demonstrations import ACTIONS, ENDS, Demonstrations, checked
+from unveil.policy.data.demonstrations import ACTIONS, ENDS, Demonstrations, Recording, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
 from unveil.policy.data.zarr_chunks import MOST_CHUNKS, check_chunks, chunk_files
 
@@ -50,7 +50,7 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
             required array or wanted picture with a codec that could run code or is unknown.
     """
     path = Path(path)
-    left = dict[str, str]()
+    left, unread = dict[str, str](), dict[str, tuple[int, ...]]()
     with _folder(path) as root:
         folders = (root / "data").iterdir() if (root / "data").is_dir() else ()
         names = sorted(folder.name for folder in folders if folder.is_dir())
@@ -65,9 +65,12 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
         for name in names:
             axes = 0
             try:
-                axes, codecs = _described(path, root / "data" / name)
+                shape, codecs = _described(path, root / "data" / name)
+                axes = len(shape)
                 if picture_wanted(name, axes, pictures) or name == action:
                     arrays[name] = _array(path, root, f"data/{name}", codecs)
+                else:
+                    unread[name] = shape[1:]
             except Unread as error:
                 if name == action or axes >= PICTURE_AXES:
                     raise UnveilError(f"{path}: {name!r} {error}") from error
@@ -77,7 +80,7 @@ def read_zarr(path: Path | str, pictures: Pictures = False) -> Demonstrations:
         except Unread as error:
             raise UnveilError(f"{path}: 'meta/{ENDS}' {error}") from error
     actions = arrays.pop(action)
-    return checked(path, arrays, actions, ends, left)
+    return checked(path, arrays, actions, ends, left, Recording(unread=unread))
 
 
 def _array(path: Path, root: Path, name: str, codecs: list[str]) -> np.ndarray:
@@ -123,8 +126,8 @@ def _array(path: Path, root: Path, name: str, codecs: list[str]) -> np.ndarray:
         raise UnveilError(f"{path}: {name!r} is damaged or cut short ({reason})") from error
 
 
-def _described(path: Path, folder: Path) -> tuple[int, list[str]]:
-    """The number of axes of an array, and its codecs, the outermost first.
+def _described(path: Path, folder: Path) -> tuple[tuple[int, ...], list[str]]:
+    """The shape of an array, and its codecs, the outermost first.
 
     Raises:
         Unread: it is a group.
@@ -140,7 +143,7 @@ def _described(path: Path, folder: Path) -> tuple[int, list[str]]:
         second = "compressor" in metadata  # format 2
         used = [*(metadata["filters"] or []), metadata["compressor"]] if second else metadata["codecs"]
         named = [codec.get("id", codec.get("name")) for codec in used[::-1] if codec is not None]
-        return len(metadata["shape"]), [str(name).removeprefix("numcodecs.") for name in named]
+        return tuple(map(int, metadata["shape"])), [str(name).removeprefix("numcodecs.") for name in named]
     except DAMAGE as error:
         raise UnveilError(
             f"{path}: {folder.name!r} is not a zarr array (neither a whole .zarray nor zarr.json)"

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from unveil.files.json_objects import JsonObject
 from unveil.files.notes import left_out, note
+from unveil.network.normalization import Normalization
 from unveil.policy.data.chunks import Chunks, check_window
 from unveil.policy.data.frames import Frames
 from unveil.policy.distillation import STATES, student_batches, student_loss
@@ -85,7 +86,20 @@ def untrained(described: JsonObject, data: Demonstrated, seed: int) -> PolicyMod
             which = left_out([names[i] if names else str(i) for i in constant])
             where = "" if names else " (from 0)"
             note(f"{name} {which}{where} vary by less than 1e-4 of their size, so they count as constant")
+    for limits, camera in zip(model.pictured or (), data.cameras if model.pictured else (), strict=True):
+        assert isinstance(limits, Normalization)
+        limits.learn(pixels_of(camera), "limits")
     return model
+
+
+def pixels_of(camera: Frames, most: int = 200) -> Float[np.ndarray, "N C"]:
+    """Pixels whose limits are those of a camera: 0 and 255 for bytes, else all of `most` frames, evenly
+    spread."""
+    channels = camera.shape[-1]
+    if camera.dtype == np.uint8:
+        return np.repeat([[0.0], [255.0]], channels, axis=1)
+    rows = np.unique(np.linspace(0, camera.shape[0] - 1, min(most, camera.shape[0])).round().astype(np.int64))
+    return camera.read(rows).reshape(-1, channels)
 
 
 def train_policy_model(
