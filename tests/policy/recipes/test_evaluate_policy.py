@@ -89,3 +89,76 @@ def test_chunks_are_drawn_beside_the_recorded_actions(tmp_path, capsys):
         assert said in capsys.readouterr().err
     assert main(["eval", "policy", "--checkpoint", "pusht-keypoints"]) == 2
     assert "not from `unveil train policy`" in capsys.readouterr().err
+
+
+OWN = """
+import gymnasium
+import numpy as np
+
+
+class Hand(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array"]}
+    observation_space = gymnasium.spaces.Dict(hand=gymnasium.spaces.Box(-9, 9, (3,)))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, render_mode=None, success=True):
+        self.render_mode, self.success = render_mode, success
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return {"hand": self.np_random.random(3)}, {}
+
+    def step(self, action):
+        self.steps += 1
+        told = {"is_success": True} if self.success else {}
+        return {"hand": self.np_random.random(3)}, 0.0, self.steps == 4, False, told
+
+    def render(self):
+        return np.full((40, 60, 3), 100, np.uint8)
+"""
+
+
+def test_an_environment_of_ones_own_reports_success_and_is_filmed(tmp_path, capsys):
+    (tmp_path / "unveil_own_hand.py").write_text(OWN)
+    assert main(["train", "policy", "--data", recorded(), *QUICK, "--out", "run"]) == 0
+    words = [
+        "--checkpoint",
+        "run",
+        "--sampling-steps",
+        "2",
+        "--device",
+        "cpu",
+        "--env",
+        "unveil_own_hand:Hand",
+    ]
+    more = ["--mapping", "state=hand", "--episodes", "3", "--parallel", "2", "--seed", "5"]
+    assert main(["eval", "policy", *words, *more, "--video", "v.gif", "--json", "r.json"]) == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    metrics = result["metrics"]
+    assert (metrics["success_rate"], metrics["n"], metrics["length_mean"]) == (1.0, 3, 4.0)
+    assert 0.4 < metrics["success_low"] < 0.5 and metrics["success_high"] == 1.0  # Wilson, 3 of 3
+    assert metrics["decision_ms_p50"] <= metrics["decision_ms_p95"] and result["lengths"] == [4, 4, 4]
+    assert iio.imread(tmp_path / "v.gif").shape[1:] == (40, 124, 3)
+    silent = [
+        "--env-args",
+        '{"success": false}',
+        "--max-steps",
+        "2",
+        "--delay",
+        "1",
+        "--asynchronous",
+        "naive",
+    ]
+    assert main(["eval", "policy", *words, *more, *silent, "--n-action", "4"]) == 0
+    said = capsys.readouterr()
+    assert "reports no success" in said.err and "delay 1 steps (naive)" in said.out
+    for wrong, text in (
+        (["--mapping", "state=arm"], "no observation 'arm'; it gives hand (3,)"),
+        (["--mapping", "state=hand", "--env-args", "x"], "--env-args must be JSON"),
+        (["--video", "v.avi"], "--video must end in .gif"),
+    ):
+        assert main(["eval", "policy", *words, *wrong]) == 2
+        assert text in capsys.readouterr().err
+    assert main(["eval", "policy", "--checkpoint", "run", "--video", "v.gif"]) == 2
+    assert "--video needs an environment" in capsys.readouterr().err
