@@ -1,6 +1,6 @@
 """Pictures of a camera, decoded when they are needed: in memory, chosen rows, another size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -117,12 +117,17 @@ def resized(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(made).reshape(len(made), *size, pictures.shape[-1])
 
 
-def in_memory(frames: Frames, piece: int = 256) -> Held:
-    """All pictures of some frames, read once in order."""
+def in_memory(frames: Frames, progress: Callable[[int, int], None], piece: int = 64) -> Held:
+    """All pictures of some frames, read once in order.
+
+    Args:
+        progress: (pictures done, pictures in all) -> None.
+    """
     values = np.zeros(frames.shape, frames.dtype)
     for start in range(0, len(values), piece):
         rows = np.arange(start, min(start + piece, len(values)))
         values[rows] = frames.read(rows)
+        progress(int(rows[-1]) + 1, len(values))
     return Held(values)
 
 

@@ -13,14 +13,17 @@ from unveil.errors import UnveilError
 from unveil.files.hdf5 import array, check_held, opened, stored, unread
 from unveil.policy.data.demonstrations import Demonstrations, Recording, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, picture_wanted
+from unveil.policy.data.frames import Frames
+from unveil.policy.data.stored_frames import check_chunk, frames_of
 
 
-def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstrations:
+def read_robomimic(path: Path | str, pictures: Pictures = False, lazy: bool = False) -> Demonstrations:
     """Read all demonstrations, ordered by number; observations that are not numbers are left out with a note.
 
     Args:
         pictures: read observations with three or more axes per step, too, or those with these names, by
             `as_pictures`.
+        lazy: pictures stay in the file and are decoded when they are needed, as `cameras`.
     Raises:
         UnveilError: a missing or damaged file, no `data/demo_<i>`, demonstrations with different
             observations, or a wanted picture that cannot be read.
@@ -42,7 +45,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
             raise UnveilError(f"{path}: 'data/{other[0]}' has other observations than 'data/{demos[0]}'")
         actions = [array(cast(h5py.Group, data[name]), "actions") for name in demos]
         counts = [len(part) for part in actions]
-        observations = dict[str, np.ndarray]()
+        observations, cameras = dict[str, np.ndarray](), dict[str, Frames]()
         for key in sorted(keys[demos[0]]):
             shapes = [_shape(groups[name], key) for name in demos]
             picture = max(map(len, shapes)) >= PICTURE_AXES
@@ -50,7 +53,10 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
                 unread[key] = shapes[0][1:]
                 continue
             try:
-                observations[key] = _joined([groups[name] for name in demos], key, shapes, picture)
+                if picture and lazy:
+                    cameras[key] = _cameras(Path(path), groups, key, shapes)
+                else:
+                    observations[key] = _joined([groups[name] for name in demos], key, shapes, picture)
             except Unread as error:
                 if picture:
                     raise UnveilError(f"{path}: 'obs/{key}' {error}") from error
@@ -67,7 +73,7 @@ def read_robomimic(path: Path | str, pictures: Pictures = False) -> Demonstratio
         raise UnveilError(
             f"{path}: 'actions' has several shapes, {sorted({part.shape[1:] for part in actions})[:2]}"
         )
-    return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left, recording)
+    return checked(path, observations, np.concatenate(actions), np.cumsum(counts), left, recording, cameras)
 
 
 def _hz(data: h5py.Group) -> float | None:
@@ -106,6 +112,21 @@ def _observed(path: Path | str, data: h5py.Group, name: str) -> h5py.Group:
 def _shape(group: h5py.Group, key: str) -> tuple[int, ...]:
     data = group[key] if isinstance(group.get(key, getlink=True), h5py.HardLink) else None
     return tuple(data.shape or ()) if isinstance(data, h5py.Dataset) else ()
+
+
+def _cameras(path: Path, groups: Mapping[str, h5py.Group], key: str, shapes: list[tuple[int, ...]]) -> Frames:
+    """One observation's pictures of all demonstrations, left in the file.
+
+    Raises:
+        Unread: as `_joined`.
+    """
+    datasets = list[h5py.Dataset]()
+    for group in groups.values():
+        if why := unread(group, key):
+            raise Unread(why)
+        datasets.append(cast(h5py.Dataset, group[key]))
+        check_chunk(f"{path}: 'obs/{key}'", datasets[-1])
+    return frames_of(datasets, [(path, f"data/{name}/obs/{key}") for name in groups], shapes)
 
 
 def _joined(groups: list[h5py.Group], key: str, shapes: list[tuple[int, ...]], picture: bool) -> np.ndarray:

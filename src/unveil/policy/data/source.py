@@ -13,7 +13,7 @@ from unveil.policy.data.robomimic import read_robomimic
 from unveil.policy.data.zarr import is_zarr, read_zarr
 
 
-def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstrations:
+def read_demonstrations(source: str, pictures: Pictures = False, lazy: bool = False) -> Demonstrations:
     """Read the demonstrations of a source, whose format is recognised.
 
     - a zarr replay buffer, format 2 or 3, a folder or zipped: `data/*` and `meta/episode_ends`;
@@ -27,6 +27,7 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
         pictures: read pictures, too, or those with these names: arrays of more than three axes, and a LeRobot
             dataset's images and videos. Colours become bytes, and all else, such as depth, keeps its numbers:
             `as_pictures`.
+        lazy: pictures are `cameras`, decoded when they are needed, except those of an .npz.
     Raises:
         UnveilError: there is no such source, it cannot be downloaded, or it is damaged.
     """
@@ -35,7 +36,7 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
         name = source.rstrip("/").rpartition("/")[2] or "demonstrations"
         path = download(source, home() / "downloads" / name)
     if is_lerobot(path):
-        return read_lerobot(path, pictures)
+        return read_lerobot(path, pictures, lazy)
     if not path.exists():
         raise UnveilError(
             f"{source}: no such file or folder, neither here nor below $UNVEIL_DATA or {home()}"
@@ -43,9 +44,9 @@ def read_demonstrations(source: str, pictures: Pictures = False) -> Demonstratio
     if path.suffix == ".npz":
         return read_demonstrations_npz(path, pictures)
     if path.suffix in (".hdf5", ".h5"):
-        return read_robomimic(path, pictures)
+        return read_robomimic(path, pictures, lazy)
     if is_zarr(path) or path.suffix in (".zarr", ".zip"):
-        return read_zarr(path, pictures)
+        return read_zarr(path, pictures, lazy)
     if path.is_dir() and next((path / "data").rglob("*.parquet"), None) is not None:
         raise UnveilError(
             f"{source}: a LeRobot dataset without its meta/info.json; is the download complete?"

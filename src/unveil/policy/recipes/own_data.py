@@ -65,7 +65,7 @@ def chosen(config: TrainPolicy) -> Chosen:
     if not config.data:
         raise UnveilError("`data` is needed: the path of your demonstrations, such as `data=demos.hdf5`")
     wanted = listed(config.observe)
-    read = read_demonstrations(config.data, wanted or False)
+    read = read_demonstrations(config.data, wanted or False, lazy=True)
     kept, total = _episodes(read, config), len(read.episode_ends)
     pictures, left = pictures_of(read), dict(read.left)
     names = wanted or tuple(name for name in read.observations if name not in {*pictures, *UNOBSERVED})

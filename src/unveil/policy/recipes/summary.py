@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from unveil.policy.data.chunks import Chunks
-from unveil.policy.data.frames import Held
 from unveil.policy.model import PolicyModel
 from unveil.policy.recipes.fitting import Demonstrated
+from unveil.policy.recipes.kept_frames import where_kept
 from unveil.policy.recipes.own_data import Chosen, pictures_of
 from unveil.policy.training import policy_batches, policy_loss
 from unveil.runs.flags import RunFlags
@@ -54,8 +54,12 @@ def data_summary(source: str, it: Chosen, data: Demonstrated, chunks: Chunks) ->
         )
         small = f", resized to {height} x {width}" if size[:2] != (height, width) else ""
         crop = f", crops of {part.crop[0]} x {part.crop[1]}" if part.crop else ""
-        held = "in memory" if isinstance(pictures[part.key], Held) else "decoded window by window"
-        rows.append(("observed", f"{part.key}: {' x '.join(map(str, size))} {kind}{small}{crop}, {held}"))
+        rows.append(
+            (
+                "observed",
+                f"{part.key}: {' x '.join(map(str, size))} {kind}{small}{crop}, {where_kept(camera)}",
+            )
+        )
     names = it.action_names
     called = f" ({', '.join(names[:MOST_NAMES])}{' ...' if len(names) > MOST_NAMES else ''})" if names else ""
     rows.append(("actions", f"{data.actions.shape[1]} numbers{called}, {_range(data.actions)}"))

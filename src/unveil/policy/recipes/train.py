@@ -15,6 +15,7 @@ from unveil.policy.recipes.fitting import (
     untrained,
     windows_of,
 )
+from unveil.policy.recipes.kept_frames import with_kept_pictures
 from unveil.policy.recipes.load import load_policy_model
 from unveil.policy.recipes.own_data import chosen, demonstrated
 from unveil.policy.recipes.summary import cost_summary, data_summary, show
@@ -42,7 +43,7 @@ def train_policy(config: TrainPolicy, progress: Progress) -> Path:
         teacher = load_policy_model(folder, device)
     it = chosen(config)
     check(config.model, any(part.encoder is not None for part in it.parts))
-    data = demonstrated(it, it.training)
+    data = with_kept_pictures(demonstrated(it, it.training), progress)
     chunks = windows_of(data, config.model)
     own = {
         "recipe": "policy",
