@@ -32,6 +32,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "maze": maze.DATA,
         "locomotion": locomotion.DATA,
         "pusht": pusht.DATA,
+        "inspect": policy.INSPECT,
         "text": text.DATA,
         "shapes": shapes.SHAPES,
         "emoji": emoji.EMOJI,

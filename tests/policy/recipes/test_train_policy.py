@@ -198,3 +198,30 @@ def test_a_world_is_another_spelling(tmp_path, capsys):
     assert ema[0] == ema[1]
     flags = shlex.split("--episodes 1 --max-steps 2 --decisions 1 --sampling-steps 1")
     assert main(["eval", "policy", "--world=pusht", "--checkpoint", "a", *flags]) == 0
+
+
+def test_inspect_says_what_is_there_and_the_next_command_trains(capsys):
+    arm(pictures=True)
+    assert main(["data", "inspect", "arm.hdf5", "--json", "i.json"]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "episodes  6, of 24 to 24 steps",
+        "steps     144 at 20 Hz",
+        "action    7: 0.08 .. 0.08",
+        "observed  joints (7,): -0.9",
+        "camera    depth 40 x 40 x 1, numbers, 0.6",
+        "camera    wrist 48 x 64 x 3, bytes; if --observe names it",
+        "left out  said, which is not an array of numbers",
+        "subset    --filter valid: 2 episodes",
+    ):
+        assert part in said, part
+    with open("i.json") as file:
+        assert json.load(file)["cameras"] == {"depth": [40, 40, 1], "wrist": [48, 64, 3]}
+    *_, following = said.splitlines()
+    command = shlex.split(following.removeprefix("next: unveil "))
+    assert command[:2] == ["train", "policy"] and "--observe" in command
+    small = ["--resize", "36", "--image-keypoints", "4", "--out", "run"]
+    assert main([*command, *QUICK, *small]) == 0
+    for words, text in (([], "a path is needed"), (["nothing.hdf5"], "no such file")):
+        assert main(["data", "inspect", *words]) == 2
+        assert text in capsys.readouterr().err

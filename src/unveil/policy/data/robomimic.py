@@ -126,7 +126,9 @@ def _cameras(path: Path, groups: Mapping[str, h5py.Group], key: str, shapes: lis
             raise Unread(why)
         datasets.append(cast(h5py.Dataset, group[key]))
         check_chunk(f"{path}: 'obs/{key}'", datasets[-1])
-    return frames_of(datasets, [(path, f"data/{name}/obs/{key}") for name in groups], shapes)
+    return frames_of(
+        [data.dtype for data in datasets], [(path, f"data/{name}/obs/{key}") for name in groups], shapes
+    )
 
 
 def _joined(groups: list[h5py.Group], key: str, shapes: list[tuple[int, ...]], picture: bool) -> np.ndarray:

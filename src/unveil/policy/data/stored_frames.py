@@ -110,7 +110,8 @@ class Hdf5Rows:
                 data = self._file(path)[name]
                 assert isinstance(data, h5py.Dataset)
                 for place in np.flatnonzero(which == i).tolist():
-                    made[place] = data[int(rows[place] - begin)]
+                    stored = data[int(rows[place] - begin)]
+                    made[place, : len(stored)] = stored  # rows of bytes may be shorter than those of others
         return made
 
     def _file(self, path: Path) -> h5py.File:
@@ -122,7 +123,7 @@ class Hdf5Rows:
 
 
 def frames_of(
-    datasets: Sequence[h5py.Dataset], places: Sequence[tuple[Path, str]], shapes: Sequence[tuple[int, ...]]
+    dtypes: Sequence[np.dtype], places: Sequence[tuple[Path, str]], shapes: Sequence[tuple[int, ...]]
 ) -> Frames:
     """The pictures of several arrays of HDF5 files, one array after the other.
 
@@ -131,10 +132,10 @@ def frames_of(
     """
     if other := [shape for shape in shapes if shape[1:] != shapes[0][1:]]:
         raise Unread(f"has several shapes, such as {shapes[0]} and {other[0]}")
-    if len(dtypes := {data.dtype for data in datasets}) > 1:
-        raise Unread(f"has several dtypes, {sorted(map(str, dtypes))}")
+    if len(set(dtypes)) > 1:
+        raise Unread(f"has several dtypes, {sorted({str(dtype) for dtype in dtypes})}")
     ends = np.cumsum([shape[0] for shape in shapes])
-    return scaled_frames(Hdf5Rows(tuple(places), ends, (int(ends[-1]), *shapes[0][1:]), datasets[0].dtype))
+    return scaled_frames(Hdf5Rows(tuple(places), ends, (int(ends[-1]), *shapes[0][1:]), dtypes[0]))
 
 
 def check_chunk(where: str, data: h5py.Dataset) -> None:

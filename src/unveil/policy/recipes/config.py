@@ -150,6 +150,21 @@ class SamplePolicy:
         check_fields(self)
 
 
+@dataclass(frozen=True)
+class InspectData:
+    """Say what a file of demonstrations is, what a policy would learn from, and what is left out.
+
+    Example: unveil data inspect demos.hdf5
+    """
+
+    path: tyro.conf.Positional[str] = ""
+    """path or https address of demonstrations, in a format that `unveil train policy --data` reads"""
+    job: Job = JobFlags()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 TRAIN_PRESETS = {
     "default": TrainPolicy(),
     "tiny": changed(
@@ -204,6 +219,12 @@ TRAIN = Verb(
     "learning_rate out resume",
     fit=lambda config, given: for_network(config, given("network") or config.model.network),
     after="eval policy --checkpoint {run}",
+)
+INSPECT = Verb(
+    {"default": InspectData()},
+    "policy.recipes.inspect:inspect_data",
+    "what a file of demonstrations is, and what would be used",
+    "path json",
 )
 EVAL = Verb(
     EVAL_PRESETS,
