@@ -110,8 +110,9 @@ def _cameras(files: list[Path], counts: list[int], pictures: Pictures) -> dict[s
         UnveilError: a camera is missing in an episode, or cannot be read.
     """
     with opened(files[0]) as file:
-        above = file[f"observations/{IMAGES}"] if IMAGES in cast(h5py.Group, file["observations"]) else {}
-        names = [name for name in sorted(map(str, above)) if picture_wanted(name, PICTURE_AXES, pictures)]
+        seen = _group(files[0], file, "observations")
+        there = sorted(map(str, _group(files[0], seen, IMAGES))) if IMAGES in seen else []
+        names = [name for name in there if picture_wanted(name, PICTURE_AXES, pictures)]
     cameras = dict[str, Frames]()
     for name in names:
         place, shapes, dtypes = f"observations/{IMAGES}/{name}", list[tuple[int, ...]](), list[np.dtype]()

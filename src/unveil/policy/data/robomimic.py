@@ -90,9 +90,13 @@ def _masks(file: h5py.File, demos: list[str]) -> Mapping[str, np.ndarray]:
     left out."""
     masks = dict[str, np.ndarray]()
     group = file["mask"] if isinstance(file.get("mask", getlink=True), h5py.HardLink) else None
-    for name in map(str, group) if isinstance(group, h5py.Group) else ():
+    if not isinstance(group, h5py.Group):
+        return masks
+    for name in map(str, group):
         listed = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
-        if isinstance(listed, h5py.Dataset) and listed.dtype.kind in "SO" and 0 < listed.size < 1_000_000:
+        if not isinstance(listed, h5py.Dataset) or listed.dtype.kind not in "SO":
+            continue
+        if 0 < np.prod(listed.shape or 0) < 1_000_000:
             words = {
                 one.decode(errors="replace") if isinstance(one, bytes) else str(one)
                 for one in np.reshape(listed[()], -1)

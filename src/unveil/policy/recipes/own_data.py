@@ -21,6 +21,8 @@ from unveil.policy.data.source import read_demonstrations
 from unveil.policy.networks.observation import Part
 from unveil.policy.recipes.config import TrainPolicy
 from unveil.policy.recipes.fitting import Demonstrated
+from unveil.policy.recipes.load import parts_of
+from unveil.runs.flags import changed
 
 UNOBSERVED = {  # columns of replay buffers that no robot observes
     *("reward", "rewards", "done", "dones", "terminal", "terminals", "timeout", "timeouts", "terminated"),
@@ -101,30 +103,20 @@ def chosen_again(described: JsonObject, data: str = "") -> Chosen:
     Raises:
         UnveilError: they are missing, or have other observations or actions.
     """
-    names = (
-        "data",
-        "observe",
-        "resize",
-        "crop",
-        "controlled",
-        "episodes",
-        "filter",
-        "hold_out",
-        "split_seed",
-    )
+    names = ("data", "controlled", "episodes", "filter", "hold_out", "split_seed")
     settings = {name: described[name] for name in names if name in described}
-    if data:
-        settings |= {"data": data, "episodes": "", "filter": ""}
-    parts = [part["key"] for part in described["parts"]]
-    again = chosen(TrainPolicy(**settings | {"observe": ",".join(parts)}))
-    shapes = [(part["key"], tuple(part["shape"])) for part in described["parts"]]
-    got = [(part.key, part.shape) for part in again.parts]
-    where = settings["data"]
+    settings |= {"data": data, "episodes": "", "filter": ""} if data else {}
+    parts = parts_of(described)
+    again = chosen(changed(TrainPolicy(), **settings, observe=",".join(part.key for part in parts)))
+    # pictures are resized to those of the training
+    shapes = [(part.key, part.shape[:1]) for part in parts]
+    got = [(part.key, part.shape[:1]) for part in again.parts]
     if got != shapes or len(again.actions) != described["actions"]:
         raise UnveilError(
-            f"{where}: the policy observes {shapes} and predicts {described['actions']} actions, but these "
-            f"demonstrations have {got} and {len(again.actions)}"
+            f"{settings['data']}: the policy observes {shapes} and predicts {described['actions']} actions, "
+            f"but these demonstrations have {got} and {len(again.actions)}"
         )
+    again = again._replace(parts=parts)
     return again._replace(training=np.zeros(len(again.training), bool)) if data else again
 
 
