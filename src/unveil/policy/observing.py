@@ -3,8 +3,8 @@
 A policy reads rows of D numbers: the parts of `PolicyShape.parts`, flattened, one after another. Accepted are
 
     rows      (D,) for one environment, (B, D) for B of them
-    a dict    {name: (D_name,) or (B, D_name)}; pictures (h, w, C) or (B, h, w, C), channels last or first, of
-              any size: they are resized to that of the training; keys that the policy does not know are
+    a dict    {name: (D_name,) or (B, D_name)}; pictures (h, w, C) or (B, h, w, C), channels last or first
+              (those of one channel also (h, w) or (B, h, w)), of any size: they are resized to that of the training; keys that the policy does not know are
               ignored
     pictures  (h, w, C) or (B, h, w, C), for a policy that observes one camera and nothing else
 
@@ -72,7 +72,9 @@ def _piece(part: Part, value: object) -> tuple[Float[np.ndarray, "B D"], bool]:
         read = numbers(name, value, wanted, f"(B, {size}), or ({size},) for one environment")
         return read.reshape(-1, size).astype(np.float32), single
     channels, *size = part.shape
-    single = axes == 3 or (axes == 2 and channels == 1)
+    # of one channel, (h, w) and (h, w, 1) are one picture, and (B, h, w) are several
+    last = tuple(getattr(value, "shape", None) or np.shape(value))[-1:] if axes == 3 else ()  # pyright: ignore[reportArgumentType]
+    single = (axes == 3 and (channels != 1 or last == (1,))) or (axes == 2 and channels == 1)
     letters = f"(B, h, w, {channels}), or (h, w, {channels}) for one environment"
     read = numbers(name, value, (None,) * max(axes, 2), letters)
     read = read[None] if single else read
