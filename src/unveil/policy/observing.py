@@ -4,8 +4,8 @@ A policy reads rows of D numbers: the parts of `PolicyShape.parts`, flattened, o
 
     rows      (D,) for one environment, (B, D) for B of them
     a dict    {name: (D_name,) or (B, D_name)}; pictures (h, w, C) or (B, h, w, C), channels last or first
-              (those of one channel also (h, w) or (B, h, w)), of any size: they are resized to that of the training; keys that the policy does not know are
-              ignored
+              (those of one channel also (h, w) or (B, h, w)), of any size: they are resized to that of the
+              training; keys that the policy does not know are ignored
     pictures  (h, w, C) or (B, h, w, C), for a policy that observes one camera and nothing else
 
 in lists, numpy arrays or torch tensors on any device.

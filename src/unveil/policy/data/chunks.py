@@ -86,6 +86,12 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.begins)
 
+    @property
+    def pictures(self) -> Tensor | None:
+        """(N, h, w, C) of the only camera, where its pictures are in memory."""
+        held = [camera.values for camera in self.cameras if isinstance(camera, Held)]
+        return torch.from_numpy(held[0]) if len(held) == 1 else None
+
     def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B H A"]]:
         """The observations and the actions of these windows."""
         rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
