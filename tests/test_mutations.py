@@ -1043,6 +1043,24 @@ FLIPS = [
         "(row >= 0) & (row <= counts",
         "tests/policy/test_policy.py",
     ),
+    (
+        "policy/evaluation/demonstration_error.py",
+        "away - apart / (count * (count - 1))",
+        "away + apart / (count * (count - 1))",
+        "tests/policy/evaluation/test_demonstration_error.py",
+    ),
+    (
+        "policy/model.py",
+        "torch.where(still, middle,",
+        "torch.where(~still, middle,",
+        "tests/policy/recipes/test_train_policy.py",
+    ),
+    (
+        "policy/evaluation/rollouts.py",
+        "_reset(environment, read, seed + begun)",
+        "_reset(environment, read, seed + i)",
+        "tests/policy/evaluation/test_rollouts.py",
+    ),
     ("policy/model.py", "/ 127.5 - 1.0", "/ 127.5", "tests/policy/test_policy_training.py"),
     (
         "training/distillation.py",

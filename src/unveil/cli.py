@@ -14,8 +14,8 @@ from unveil.errors import UnveilError, one_line
 from unveil.runs.flags import flat
 from unveil.runs.progress import shown_progress
 from unveil.runs.record import check_json, record_of, write, write_json
-from unveil.runs.verb import Verb, joined, wired
-from unveil.verbs import CHAT, RECIPES, WEIGHTS
+from unveil.runs.verb import Verb, given_in, joined, wired
+from unveil.verbs import CHAT, RECIPES, WEIGHTS, WORLDS
 
 OVERVIEW = """unveil: generate behaviour, images and text with diffusion models
 
@@ -39,8 +39,8 @@ Look around
   weights  list, pull, convert, pack, push        unveil weights convert PATH OUT
   doctor   versions and devices, for bug reports  unveil doctor
 
-Recipes: planner, maze, locomotion and value (planning); pusht (robot control); image, text-to-image,
-autoencoder, lora, inversion and classifier (images); text.
+Recipes: planner, maze, locomotion, value and stacking (planning); policy and pusht (robot control); image,
+text-to-image, autoencoder, lora, inversion and classifier (images); text.
 unveil train --help lists the recipes of a verb, unveil train maze --help the flags of a recipe.
 Errors are one line; --debug shows where they came from."""
 EXTRAS = {
@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = DEBUG in arguments
     arguments = [a for a in arguments if a != DEBUG]
     try:
+        arguments = _in_world(arguments)
         return _run(arguments)
     except KeyboardInterrupt as stop:
         print(f"\nunveil: {str(stop) or 'interrupted'}", file=sys.stderr)
@@ -102,6 +103,25 @@ def _aliases(arguments: list[str]) -> dict[str, str]:
     verb = RECIPES.get(arguments[0] if arguments else "", {}).get(arguments[1] if len(arguments) > 1 else "")
     typed = {word.partition("=")[0].replace("_", "-") for word in arguments}
     return {alias: flag for alias, flag in verb.aliases.items() if flag not in typed} if verb else {}
+
+
+def _in_world(arguments: list[str]) -> list[str]:
+    """The command of the world that --world names, such as `train pusht` for `train policy --world pusht`.
+
+    Raises:
+        UnveilError: no such world.
+    """
+    verb, recipe, *words = [*arguments, "", ""][: max(2, len(arguments))]
+    worlds = WORLDS.get(recipe, ()) if verb in RECIPES else ()
+    world = given_in(words)("world") if worlds else None
+    if not world:
+        return arguments
+    if world not in worlds or world not in RECIPES[verb]:
+        raise UnveilError(
+            f"unknown world {world!r}{did_you_mean(world, worlds)}; worlds: {', '.join(worlds)}"
+        )
+    rest = [word for word in joined(words, "--world") if not word.startswith("--world=")]
+    return [verb, world, *rest]
 
 
 def _one_line(error: BaseException) -> str:
@@ -169,7 +189,9 @@ def _of_recipe(name: str, rest: list[str]) -> int:
         from unveil.runs.tables import metrics_table
 
         file = target or result.pop("record", None)
-        table = metrics_table(result["protocol"], result["metrics"], result.get("reference", {}))
+        table = result.pop("table", None) or metrics_table(
+            result["protocol"], result["metrics"], result.get("reference", {})
+        )
         _report(first, config, result, perf_counter() - began, table, file)
     else:
         _report(f"{name} {first}", config, result, perf_counter() - began, result["summary"], target)

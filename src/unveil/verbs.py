@@ -17,6 +17,7 @@ from unveil.planning.recipes.locomotion import config as locomotion
 from unveil.planning.recipes.maze import config as maze
 from unveil.planning.recipes.planner import config as planner
 from unveil.planning.recipes.stacking import config as stacking
+from unveil.policy.recipes import config as policy
 from unveil.policy.recipes.pusht import config as pusht
 from unveil.runs.verb import Verb
 from unveil.text.recipes import config as text
@@ -34,6 +35,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "locomotion": locomotion.DATA,
         "stacking": stacking.DATA,
         "pusht": pusht.DATA,
+        "inspect": policy.INSPECT,
         "text": text.DATA,
         "shapes": shapes.SHAPES,
         "emoji": emoji.EMOJI,
@@ -45,6 +47,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "stacking": stacking.TRAIN,
         "value": locomotion.VALUE,
         "planner": planner.TRAIN,
+        "policy": policy.TRAIN,
         "pusht": pusht.TRAIN,
         "text": text.TRAIN,
         "image": image.TRAIN,
@@ -60,6 +63,7 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "locomotion": locomotion.EVAL,
         "planner": planner.EVAL,
         "stacking": stacking.EVAL,
+        "policy": policy.EVAL,
         "pusht": pusht.EVAL,
         "text": text.EVAL,
         "image": image.EVAL,
@@ -67,8 +71,16 @@ RECIPES: dict[str, dict[str, Verb]] = {
         "clip": clip.EVAL,
         "prior": prior.EVAL,
     },
-    "sample": {"maze": maze.SAMPLE, "pusht": pusht.SAMPLE, "text": text.SAMPLE, "image": image.SAMPLE},
+    "sample": {
+        "maze": maze.SAMPLE,
+        "policy": policy.SAMPLE,
+        "pusht": pusht.SAMPLE,
+        "text": text.SAMPLE,
+        "image": image.SAMPLE,
+    },
 }
+WORLDS = {"policy": ("pusht",)}
+"""Recipe -> its worlds, each of them a recipe: `unveil VERB policy --world pusht` is `unveil VERB pusht`."""
 CHAT = text.CHAT
 WEIGHTS = {  # name -> its config and its function
     "pack": ("commands.pack:Pack", "commands.pack:pack"),

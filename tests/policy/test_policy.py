@@ -347,10 +347,10 @@ def test_one_observation_and_other_things_are_refused_by_name():
     policy = drawing()
     for wrong, said in (
         (
-            np.zeros(1),
-            r"policy: observations must have shape \(B, 1\), got \(1,\); for a single one give x\[None\]",
+            np.zeros(2),
+            r"policy: observations must have shape \(B, 1\), or \(1,\) for one environment, got \(2,\)",
         ),
-        (np.zeros((0, 1)), r"shape \(B, 1\), got \(0, 1\)"),
+        (np.zeros((0, 1)), r"shape \(B, 1\), or .*, got \(0, 1\)"),
         ({"state": np.zeros((1, 1))}, r"got a dict with \['state'\]"),
         (np.array([["a"]]), "must be numbers"),
         ([[0.0], [0.0, 1.0]], "must be an array"),

@@ -314,3 +314,20 @@ def test_waiting_has_no_limit_of_delay_and_other_environments_need_a_reset():
         acted(policy, 1)
     with pytest.raises(ValueError, match=r"shape \(B, 1\)"):
         policy.act(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_actions_that_are_not_finite_never_leave_and_a_reset_goes_on(background):
+    """The error names the guidance and its scale, wherever the chunk is computed; nothing stays behind."""
+    policy = policy_of(Clock())
+    acting = RealTimePolicy(policy, 2, "naive", execute=4, background=background)
+    assert np.isfinite(acting.act(np.zeros((1, 1)))).all()
+    policy.steer = lambda denoise: lambda x, t: GaussianDenoised(denoise(x, t).mean / (x - x))
+    with pytest.raises(
+        ValueError, match=r"guidance \(policy.steer\) made actions that are not finite .*scale"
+    ):
+        acted(acting, 12)
+    policy.steer = None
+    acting.reset()
+    assert acting.act(np.zeros(1)).shape == (1,)
+    acting.close()

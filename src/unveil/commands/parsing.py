@@ -122,7 +122,8 @@ def _help(
         tyro.cli(made, args=["--help"], prog=f"unveil {command}", default=made() if default else None)
     finally:
         if common:
-            print(f"{len(names_of(default)) - len(common)} more flags: unveil {command} {HELP_ALL}")
+            more = set(names_of(default)) - set(common)
+            print(f"{len(more)} more flags: unveil {command} {HELP_ALL}")
         if longer := [f"{alias} for {words}" for alias, words in aliases.items() if " " in words]:
             print(f"You can also write: {'; '.join(longer)}")
         if preset := default is not None and flat(default).get("preset"):
@@ -212,6 +213,7 @@ def as_flags(text: str, aliases: Mapping[str, str], known: Collection[str] = ())
         "--given": "--from",
         "--beside": "--concat",
         "--words": "--tokenizer",
+        "--controlled": "--actions",
     }
     called = named | {flag: alias for alias, flag in aliases.items() if " " not in flag}
 

@@ -33,7 +33,7 @@ def npz_arrays(
     path: Path | str,
     needed: Sequence[str] = (),
     wanted: Sequence[str] | None = (),
-    asked: Callable[[str, int], bool] | None = None,
+    asked: Callable[[str, tuple[int, ...]], bool] | None = None,
     left: dict[str, str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Read arrays of numbers from an archive, by name.
@@ -41,7 +41,7 @@ def npz_arrays(
     Args:
         needed: names that must be present.
         wanted: names that are read if present; None reads all.
-        asked: (name, number of axes) -> whether to read an array that is not needed; None reads all.
+        asked: (name, shape) -> whether to read an array that is not needed; None reads all.
         left: receives, by name, why an array of text or objects was left out; None refuses such arrays.
     Raises:
         UnveilError: not a complete .npz file, a needed array is missing, an array holds objects or text, or
@@ -151,7 +151,7 @@ def _selected(
     archive: zipfile.ZipFile,
     member: zipfile.ZipInfo,
     name: str,
-    asked: Callable[[str, int], bool] | None,
+    asked: Callable[[str, tuple[int, ...]], bool] | None,
     left: dict[str, str] | None,
 ) -> bool:
     """Whether an array is asked for and holds numbers, by its header.
@@ -163,7 +163,7 @@ def _selected(
         if read is None:
             return True
         shape, _, dtype = read(stream)
-    if asked is not None and not asked(name, len(shape)):
+    if asked is not None and not asked(name, shape):
         return False
     if left is not None and dtype.kind not in "fiub":
         left[name] = f"holds {'objects' if dtype.hasobject else dtype}, but an array of numbers is needed"

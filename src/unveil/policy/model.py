@@ -24,6 +24,7 @@ from unveil.process.parameterization import eps, flow, v, x0
 from unveil.process.schedule import Flow, Schedule, Tabulated, cosine_betas, tabulated
 
 Count = Annotated[int, Bounds(1)]
+STILL = 1e-3  # normalised range below which an action is constant in the data; all others have the range 2
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class PolicyShape:
         prefix: P, the largest number of actions, beginning at the newest observation, that may be known and
             clean: those that are executed while the chunk is computed. The vector, or every token, gains P
             numbers: 1 for each known action, else 0.
-        parts: parts of an observation that holds images, which are (C, h, w) of 0 .. 255: one after another,
-            flattened, they are its D numbers, and the network is conditioned on an encoder's features of
-            them. Empty for observations of numbers alone.
+        parts: named parts of an observation: one after another, flattened, they are its D numbers. Images
+            are (C, h, w), colours 0 .. 255, and the network is conditioned on an encoder's features of them.
+            Empty for observations of numbers without names.
     Raises:
         ValueError: horizon < n_obs + n_action - 1, a number below 1 or not whole, an unknown word, a prefix
             that leaves no action to predict, or parts that do not add up to an observation.
@@ -71,7 +72,7 @@ class PolicyShape:
         check_window(self.n_obs, self.horizon, self.n_action)
         if self.prefix > (most := self.horizon - self.n_obs):
             raise ValueError(f"policy: the prefix must be 0 .. horizon - n_obs = {most}, got {self.prefix}")
-        if self.condition == "inpainting" and self.parts:
+        if self.condition == "inpainting" and self.images:
             raise ValueError(
                 "policy: observations with images cannot be inpainted; observations of numbers can"
             )
@@ -82,10 +83,14 @@ class PolicyShape:
             )
 
     @property
+    def images(self) -> tuple[Part, ...]:
+        """The parts that are images."""
+        return tuple(part for part in self.parts if part.encoder is not None)
+
+    @property
     def numbers(self) -> int:
         """Observed numbers that are not pixels."""
-        pixels = sum(prod(part.shape) for part in self.parts if part.encoder is not None)
-        return self.observations - pixels
+        return self.observations - sum(prod(part.shape) for part in self.images)
 
     @property
     def sizes(self) -> list[int]:
@@ -157,8 +162,9 @@ class PolicyModel(nn.Module):
         self.encoder = encoder
         self.observed = Normalization(shape.numbers)
         self.acted = Normalization(shape.actions)
-        images = [part for part in shape.parts if part.encoder is not None]
-        self.pictured = nn.ModuleList(Normalization(part.shape[0]) for part in images) if pictured else None
+        self.pictured = (
+            nn.ModuleList(Normalization(part.shape[0]) for part in shape.images) if pictured else None
+        )
 
     @property
     def device(self) -> torch.device:
@@ -195,8 +201,15 @@ class PolicyModel(nn.Module):
         return Condition(vector=torch.cat([features.flatten(1), known], dim=1))
 
     def in_units(self, x: Tensor) -> Tensor:
-        """The actions (B, H, A) of normalised rows (B, H, row), in the data's units."""
-        return self.acted.denormalized(x[..., : self.shape.actions])
+        """The actions (B, H, A) of normalised rows (B, H, row), in the data's units.
+
+        An action that never changes in the data, such as a gripper that stays open, is that constant: its
+        scale has no meaning, so that a small error of the network would be a large one in the data's units.
+        """
+        acted = self.acted
+        middle = acted.denormalized((acted.least + acted.most) / 2.0)
+        still = acted.most - acted.least < STILL
+        return torch.where(still, middle, acted.denormalized(x[..., : self.shape.actions]))
 
     def normalized(self, observations: Tensor) -> dict[str, Tensor]:
         """The normalised parts of observations (B, n, D) in the data's units, by key, for the encoder."""

@@ -16,7 +16,7 @@ from unveil.policy.data.chunks import check_window
 from unveil.policy.finite_actions import DAMAGED, finite, finite_edit
 from unveil.policy.model import PolicyModel, times_of
 from unveil.policy.networks.conditional_unet1d_inference import FastConditionalUNet
-from unveil.policy.networks.observation import parts_text
+from unveil.policy.observing import rows_of
 from unveil.process.denoised import GaussianDenoise, GaussianDenoised
 from unveil.process.schedule import Tabulated
 from unveil.sampling.edit import Edit, Inpaint, chain, identity
@@ -26,7 +26,10 @@ from unveil.sampling.noise import Noise, Recorded, generators, normal_like
 
 
 class Policy:
-    """`act` maps observations (B, D) to actions (B, A) in the data's units, deciding every `n_action` calls.
+    """`act` maps observations to actions in the data's units, deciding every `n_action` calls.
+
+    Observations are rows (B, D), or what an environment gives, such as a dict of arrays: see `observing.py`.
+    Actions are (B, A), or (A,) for one environment without a batch.
 
     Every environment has its own history and queue: `reset(rows)` restarts some of them, and those decide
     again in the next call while the others continue. An environment's first observation also fills the
@@ -104,17 +107,18 @@ class Policy:
             self._position[rows] = -1
 
     def act(
-        self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None
-    ) -> Float[np.ndarray, "B A"]:
+        self, observations: object, *, noise: np.ndarray | Tensor | None = None
+    ) -> Float[np.ndarray, "*B A"]:
         """The next action of every environment.
 
         Args:
+            observations: (B, D), (D,) or a dict; see `observing.py`.
             noise: as in `predict`, for all environments; used for those that decide in this call.
         Raises:
             ValueError: observations of another size, not finite, or of another number of environments without
                 a `reset`; or actions that are not finite, with the cause.
         """
-        observations = self.check(observations)
+        observations, single = rows_of(self.model.shape, observations)
         shape, count = self.model.shape, len(observations)
         noise = None if noise is None else self.check_noise(noise, count)
         if self.chunks is None:
@@ -139,18 +143,15 @@ class Policy:
             self.decisions += 1
         actions = self.chunks[np.arange(count), shape.n_obs - 1 + self._position]
         self._position += 1
-        return actions
+        return actions[0] if single else actions
 
     def check(self, observations: object) -> Float[np.ndarray, "B D"]:
-        """Observations as float32.
+        """Observations as float32 rows.
 
         Raises:
-            ValueError: another size (a single observation, too: pass `observation[None]`), or not finite.
+            ValueError: as `rows_of`.
         """
-        shape, size = self.model.shape, self.model.shape.observations
-        order = f" ({parts_text(shape.parts)}, side by side)" if shape.parts else ""
-        checked = numbers(f"policy: observations{order}", observations, (None, size), f"(B, {size})")
-        return checked.astype(np.float32)
+        return rows_of(self.model.shape, observations)[0]
 
     def check_noise(self, noise: object, count: int) -> Float[np.ndarray, "S B H row"]:
         """Recorded noise as float32; (B, H, row) becomes (1, B, H, row).
@@ -245,7 +246,7 @@ class Policy:
             x: Tensor = sample(denoise, self.solver, first, self.times, edit=edit, generator=own)
         finally:
             self.model.train(training)
-        chunks = self.model.acted.denormalized(x[..., :a]).cpu().double().numpy()
+        chunks = self.model.in_units(x).cpu().double().numpy()
         if not np.isfinite(chunks).all():
             raise ValueError(f"policy: the network made actions that are not finite; {DAMAGED}")
         if prefix is not None:

@@ -29,6 +29,7 @@ s, `naive` and `soft`.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from math import e, expm1
 from typing import NamedTuple, get_args
@@ -41,6 +42,7 @@ from torch import Tensor
 from unveil.checks import flag, kind, whole
 from unveil.policy.data.chunks import check_window
 from unveil.policy.model import PolicyModel
+from unveil.policy.observing import rows_of
 from unveil.policy.policy import Policy, marks
 from unveil.policy.settings import Delayed
 from unveil.process.corrupt import like
@@ -69,7 +71,7 @@ class Job(NamedTuple):
 
 
 class RealTimePolicy:
-    """`act` maps observations (B, D) to actions (B, A), once per control step; decisions take `delay` calls.
+    """`act` maps observations to actions like `Policy`, once per control step; decisions take `delay` calls.
 
     The first chunk of an episode is computed before its first step, with every method. Without delay `wait`,
     `naive`, `prefix` and `hard` equal the plain `Policy` with n_action = execute; `soft` is still guided by
@@ -158,24 +160,26 @@ class RealTimePolicy:
         rows = marks(rows, None if self.chunks is None else len(self.chunks))
         if rows is None or self.chunks is None:
             for job in self._jobs:
-                job.chunks()
+                with suppress(ValueError):  # its actions are not finite, and nobody needs them
+                    job.chunks()
             self._jobs, self.chunks, self._now = [], None, 0
         else:
             self._position[rows] = -1
             self._episode[rows] += 1
 
     def act(
-        self, observations: Float[np.ndarray, "B D"], *, noise: np.ndarray | Tensor | None = None
-    ) -> Float[np.ndarray, "B A"]:
+        self, observations: object, *, noise: np.ndarray | Tensor | None = None
+    ) -> Float[np.ndarray, "*B A"]:
         """The next action of every environment.
 
         Args:
+            observations: as in `Policy.act`.
             noise: as in `Policy.act`, for the decisions that begin in this call.
         Raises:
             ValueError: as `Policy.act`.
         """
         shape, first = self.model.shape, self.model.shape.n_obs - 1
-        observations = self.policy.check(observations)
+        observations, single = rows_of(shape, observations)
         count = len(observations)
         noise = None if noise is None else self.policy.check_noise(noise, count)
         if self.chunks is None:
@@ -204,7 +208,7 @@ class RealTimePolicy:
         self._held = actions
         self._position += ~holding
         self._now += 1
-        return actions.copy()
+        return (actions[0] if single else actions).copy()
 
     def _begin(
         self, rows: Int[np.ndarray, " N"], delay: int, noise: np.ndarray | None, *, alone: bool

@@ -1,11 +1,14 @@
 """Windows of demonstrations: observations, and the actions around them. Diffusion Policy, Chi et al. 2023."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from unveil.files.notes import note
+from unveil.policy.data.frames import Frames, Held
 
 
 class Chunks:
@@ -30,8 +33,8 @@ class Chunks:
 
     Args:
         whole: `windows` returns the observations of all H rows, not only of the first n_obs.
-        pictures: images of the observation; they stay bytes in memory, and in a window their C h w numbers
-            follow the others.
+        pictures: images of the observation, in memory or by camera. They stay bytes, are decoded window by
+            window, and in a window their C h w numbers follow the others, camera by camera.
     Attributes:
         episodes: number of episodes with at least one window.
     Raises:
@@ -47,16 +50,19 @@ class Chunks:
         n_obs: int,
         horizon: int,
         n_action: int,
-        pictures: UInt8[np.ndarray, "N h w C"] | None = None,
+        pictures: UInt8[np.ndarray, "N h w C"] | Sequence[Frames] | None = None,
         whole: bool = False,
     ) -> None:
         check_window(n_obs, horizon, n_action)
-        if len(observations) != len(actions) or (pictures is not None and len(pictures) != len(actions)):
-            raise ValueError(f"chunks: {len(observations)} observations, but {len(actions)} actions")
+        self.cameras: tuple[Frames, ...] = (
+            (Held(pictures),) if isinstance(pictures, np.ndarray) else tuple(pictures or ())
+        )
+        for count in (len(observations), *(camera.shape[0] for camera in self.cameras)):
+            if count != len(actions):
+                raise ValueError(f"chunks: {count} observations, but {len(actions)} actions")
         self.n_obs, self.horizon, self.rows = n_obs, horizon, horizon if whole else n_obs
         self.observations = torch.from_numpy(np.ascontiguousarray(observations, np.float32))
         self.actions = torch.from_numpy(np.ascontiguousarray(actions, np.float32))
-        self.pictures = None if pictures is None else torch.from_numpy(pictures)
         ends = torch.from_numpy(np.asarray(episode_ends, np.int64))
         starts = torch.cat([ends.new_zeros(1), ends])[:-1]
         windows = (ends - starts - horizon + n_action + n_obs - 1).clamp(min=0)  # per episode
@@ -80,14 +86,25 @@ class Chunks:
     def __len__(self) -> int:
         return len(self.begins)
 
+    @property
+    def pictures(self) -> Tensor | None:
+        """(N, h, w, C) of the only camera, where its pictures are in memory."""
+        held = [camera.values for camera in self.cameras if isinstance(camera, Held)]
+        return torch.from_numpy(held[0]) if len(held) == 1 else None
+
     def windows(self, which: Int[Tensor, " B"]) -> tuple[Float[Tensor, "B n D"], Float[Tensor, "B H A"]]:
         """The observations and the actions of these windows."""
         rows = self.begins[which][:, None] + torch.arange(self.horizon, device="cpu")
         rows = torch.minimum(torch.maximum(rows, self.low[which][:, None]), self.high[which][:, None])
         observations = self.observations[rows[:, : self.rows]]
-        if self.pictures is not None:
-            pixels = self.pictures[rows[:, : self.rows]].permute(0, 1, 4, 2, 3).flatten(2)  # (B, n, C h w)
-            observations = torch.cat([observations, pixels.to(torch.float32)], dim=2)
+        if self.cameras:
+            once, back = np.unique(rows[:, : self.rows].numpy(), return_inverse=True)  # padding repeats rows
+            for camera in self.cameras:
+                pixels = torch.from_numpy(camera.read(once))[
+                    torch.from_numpy(back.reshape(rows[:, : self.rows].shape))
+                ]
+                pixels = pixels.permute(0, 1, 4, 2, 3).flatten(2)  # (B, n, C h w)
+                observations = torch.cat([observations, pixels.to(torch.float32)], dim=2)
         return observations, self.actions[rows]
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " B"]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,10 +13,27 @@ from jaxtyping import Bool, Float, Int
 from unveil.errors import UnveilError
 from unveil.files.atomic import MADE, output
 from unveil.files.notes import note
-from unveil.files.npz import npz_arrays
+from unveil.files.npz import npz_arrays, npz_words
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
+from unveil.policy.data.frames import ChosenFrames, Frames
 
-ACTIONS, ENDS = ("action", "actions"), "episode_ends"
+ACTIONS, ENDS, NAMES, HZ = ("action", "actions"), "episode_ends", "action_names", "hz"
+
+
+class Recording(NamedTuple):
+    """What a file records beside the steps.
+
+    Args:
+        hz: steps per second; None if it is not recorded.
+        action_names: a name for each number of an action; empty if there are none.
+        filters: named subsets of the episodes, (E,) bool: robomimic's masks, LeRobot's splits.
+        unread: pictures that are there and were not asked for, by name, with their shape (h, w, C).
+    """
+
+    hz: float | None = None
+    action_names: tuple[str, ...] = ()
+    filters: Mapping[str, np.ndarray] = {}
+    unread: Mapping[str, tuple[int, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,8 @@ class Demonstrations:
         actions: (N, A).
         episode_ends: (E,), one past each episode's last row, increasing; the last is N.
         left: fields of the file that were left out, and the reason, as the end of a sentence.
+        recording: what the file records beside the steps.
+        cameras: pictures (N, h, w, C) by name that are decoded when they are needed.
     Raises:
         ValueError: no step, arrays of different length, ends that do not increase from above 0 to N, or a
             number that is not finite.
@@ -37,6 +57,8 @@ class Demonstrations:
     actions: Float[np.ndarray, "N A"]
     episode_ends: Int[np.ndarray, " E"]
     left: Mapping[str, str] = field(default_factory=dict[str, str])
+    recording: Recording = field(default_factory=Recording)
+    cameras: Mapping[str, Frames] = field(default_factory=dict[str, Frames])
 
     def __post_init__(self) -> None:
         count = len(self.actions)
@@ -60,6 +82,9 @@ class Demonstrations:
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 row = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise ValueError(f"{name!r} holds a number that is not finite in row {row}")
+        for name, frames in self.cameras.items():
+            if frames.shape[0] != count:
+                raise ValueError(f"{name!r} has {frames.shape[0]:,} pictures for {count:,} actions")
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -80,7 +105,16 @@ class Demonstrations:
         lengths = self.episode_ends - self.starts
         rows = np.repeat(which, lengths)
         observations = {name: values[rows] for name, values in self.observations.items()}
-        return Demonstrations(observations, self.actions[rows], np.cumsum(lengths[which]), self.left)
+        filters = {name: mask[which] for name, mask in self.recording.filters.items()}
+        kept = np.flatnonzero(rows)
+        return Demonstrations(
+            observations,
+            self.actions[rows],
+            np.cumsum(lengths[which]),
+            self.left,
+            self.recording._replace(filters=filters),
+            {name: ChosenFrames(frames, kept) for name, frames in self.cameras.items()},
+        )
 
     def observed(self, *names: str) -> Float[np.ndarray, "N D"]:
         """Observations of these names side by side, each flattened.
@@ -105,6 +139,8 @@ def checked(
     actions: np.ndarray,
     episode_ends: np.ndarray,
     left: Mapping[str, str] | None = None,
+    recording: Recording = Recording(),  # noqa: B008
+    cameras: Mapping[str, Frames] | None = None,
 ) -> Demonstrations:
     """Demonstrations from a file's arrays, each by `as_rows`.
 
@@ -125,7 +161,10 @@ def checked(
             else:
                 kept[name] = as_rows(name, values)
         rows = as_rows("actions", actions).astype(np.float32)
-        demonstrations = Demonstrations(kept, rows, episode_ends.astype(np.int64), left)
+        if len(recording.action_names) != rows.shape[-1]:
+            recording = recording._replace(action_names=())
+        ends = episode_ends.astype(np.int64)
+        demonstrations = Demonstrations(kept, rows, ends, left, recording, cameras or {})
     except (ValueError, TypeError) as error:
         raise UnveilError(f"{where}: {error}") from error
     if left:
@@ -159,15 +198,25 @@ def read_demonstrations_npz(path: Path | str, pictures: Pictures = True) -> Demo
     Raises:
         UnveilError: a file that is missing, damaged, or holds no demonstrations.
     """
-    left = dict[str, str]()
-    arrays = npz_arrays(path, (ENDS,), None, lambda name, axes: picture_wanted(name, axes, pictures), left)
+    left, unread = dict[str, str](), dict[str, tuple[int, ...]]()
+
+    def wanted(name: str, shape: tuple[int, ...]) -> bool:
+        if not picture_wanted(name, len(shape), pictures):
+            unread[name] = shape[1:]
+        return name not in unread
+
+    arrays = npz_arrays(path, (ENDS,), None, wanted, left)
     name = next((name for name in ACTIONS if name in arrays or name in left), None)
     if name is None:
         raise UnveilError(f"{path}: 'action' is missing; the file has {sorted(arrays)[:12]}")
     if name in left:
         raise UnveilError(f"{path}: {name!r} {left[name]}")
     actions, ends = arrays.pop(name), arrays.pop(ENDS)
-    return checked(path, arrays, actions, ends, left)
+    hz = arrays.pop(HZ) if HZ in arrays and arrays[HZ].size == 1 else None
+    words = npz_words(path, NAMES) if left.pop(NAMES, None) else None
+    names = () if words is None else tuple(map(str, words.reshape(-1).tolist()))
+    recording = Recording(None if hz is None else float(hz.item()), names, {}, unread)
+    return checked(path, arrays, actions, ends, left, recording)
 
 
 def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
@@ -176,7 +225,10 @@ def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
     Raises:
         UnveilError: as `output`: a file that unveil did not write is not replaced.
     """
-    ours = {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    ours: dict[str, np.ndarray] = {"action": demonstrations.actions, ENDS: demonstrations.episode_ends}
+    recording = demonstrations.recording
+    ours |= {} if recording.hz is None else {HZ: np.array(recording.hz)}
+    ours |= {NAMES: np.array(recording.action_names)} if recording.action_names else {}
     arrays = dict(demonstrations.observations) | ours
     with output(path) as partial:
         with open(partial, "wb") as file:

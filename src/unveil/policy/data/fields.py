@@ -6,6 +6,7 @@ millimetres, keeps its numbers as float32.
 """
 
 from collections.abc import Collection, Iterable
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -76,10 +77,65 @@ def as_pictures(pieces: Iterable[np.ndarray]) -> np.ndarray:
         for i in units:
             made[i] = (made[i] >= 128).astype(np.uint8)
     joined = made[0] if len(made) == 1 else np.concatenate(made)
-    first = (
-        joined.ndim == PICTURE_AXES and joined.shape[1] in (1, 3) and joined.shape[-1] not in (1, *COLOURS)
-    )
-    return np.ascontiguousarray(np.moveaxis(joined, 1, -1)) if first else joined
+    return np.ascontiguousarray(np.moveaxis(joined, 1, -1)) if _first(joined.shape) else joined
+
+
+class Scale(NamedTuple):
+    """How stored numbers become pictures, without reading all of them at once.
+
+    Args:
+        kind: byte: unchanged or rounded; unit: 255 times; bit: 0 or 255; number: as float32, such as depth.
+        first: channels are stored before rows and columns.
+    """
+
+    kind: Literal["byte", "unit", "bit", "number"]
+    first: bool
+
+
+def scale_of(pieces: Iterable[np.ndarray]) -> Scale:
+    """The scale of one field, by the rule of `as_pictures`, from its pieces one after another.
+
+    Raises:
+        Unread: as `as_pictures`.
+    """
+    low, high, of_255 = 0.0, 0.0, False
+    kind: Literal["byte", "unit", "bit", "number"] = "byte"
+    shape: tuple[int, ...] = ()
+    for piece in pieces:
+        shape = piece.shape
+        if piece.dtype == np.uint8:
+            continue
+        if not _coloured(shape):
+            return Scale("number", _first(shape))
+        if piece.dtype.kind == "b":
+            return Scale("bit", _first(shape))
+        bottom, top = float(piece.min()), float(piece.max())
+        if not np.isfinite(bottom + top):
+            raise Unread("holds numbers that are not finite")
+        low, high = min(low, bottom), max(high, top)
+        of_255 = of_255 or piece.dtype.kind in "iu" or top > 2.0
+        kind = "byte" if of_255 else "unit"
+    if low < (-0.5 if of_255 else -HALF_LEVEL) or high >= 255.5 or (high > 1.0 + HALF_LEVEL and not of_255):
+        raise Unread(f"has colours from {low:g} to {high:g}, but 0 .. 255, or floats in 0 .. 1, are needed")
+    return Scale(kind, _first(shape))
+
+
+def scaled(stored: np.ndarray, scale: Scale) -> np.ndarray:
+    """Pictures (n, h, w, C) of stored numbers: uint8, or float32 of a scale without colours."""
+    if scale.kind == "number":
+        values = stored.astype(np.float32)
+    elif scale.kind == "unit":
+        values = (255.0 * stored.clip(0.0, 1.0)).round().astype(np.uint8)
+    elif scale.kind == "bit":
+        values = stored.astype(np.uint8) * np.uint8(255)
+    else:
+        values = stored if stored.dtype == np.uint8 else stored.round().clip(0, 255).astype(np.uint8)
+    return np.moveaxis(values, 1, -1) if scale.first else values
+
+
+def _first(shape: tuple[int, ...]) -> bool:
+    """Whether channels are stored before rows and columns."""
+    return len(shape) == PICTURE_AXES and shape[1] in (1, 3) and shape[-1] not in (1, *COLOURS)
 
 
 def _coloured(shape: tuple[int, ...]) -> bool:

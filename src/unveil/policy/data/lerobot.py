@@ -14,9 +14,18 @@ from unveil.files.hdf5 import room
 from unveil.files.json_objects import JsonObject
 from unveil.files.notes import note
 from unveil.files.npz import DAMAGE
-from unveil.policy.data.demonstrations import Demonstrations, checked
+from unveil.policy.data.demonstrations import Demonstrations, Recording, checked
 from unveil.policy.data.fields import PICTURE_AXES, Pictures, Unread, as_pictures, check_kind, picture_wanted
-from unveil.policy.data.lerobot_pictures import DEEP, decoded_pictures, decoded_videos
+from unveil.policy.data.frames import ChosenFrames, Frames
+from unveil.policy.data.lerobot_pictures import (
+    DEEP,
+    decoded_cell,
+    decoded_pictures,
+    decoded_videos,
+    picture_cells,
+)
+from unveil.policy.data.stored_frames import spooled
+from unveil.policy.data.video_frames import video_frames
 
 OBSERVATION = "observation."
 NEEDED = ("action", "episode_index", "index")
@@ -28,7 +37,7 @@ def is_lerobot(path: Path) -> bool:
     return (path / "meta" / "info.json").is_file()
 
 
-def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations:
+def read_lerobot(path: Path | str, pictures: Pictures = False, lazy: bool = False) -> Demonstrations:
     """Read `action` and the numeric `observation.<name>`, ordered by `index`, in episodes by `episode_index`.
 
     Columns of text, with lists of different lengths or with gaps are left out with a note. Where `index` does
@@ -37,6 +46,7 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
     Args:
         pictures: read images and videos, too, or those with these names: colours as uint8 (N, h, w, 3),
             16-bit grey as float32 (N, h, w, 1).
+        lazy: images and videos are decoded when they are needed, and are `cameras`.
     Raises:
         UnveilError: an unknown version, a missing or damaged file, fewer steps than `meta/info.json` states,
             a video without a decoder, or pictures that cannot be read.
@@ -67,7 +77,8 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
         )
         for name, kind in kinds.items()
     }
-    names = [name for name, kind in kinds.items() if kind != "video" and name not in left and wanted[name]]
+    apart = ("video", "image") if lazy else ("video",)
+    names = [name for name, kind in kinds.items() if kind not in apart and name not in left and wanted[name]]
     if "action" not in features:
         raise UnveilError(f"{path}: 'action' is missing; the dataset has {sorted(features)[:12]}")
     files = sorted((path / "data").rglob("*.parquet"))
@@ -107,11 +118,57 @@ def read_lerobot(path: Path | str, pictures: Pictures = False) -> Demonstrations
             if kinds[name] in PICTURED:
                 raise UnveilError(f"{path}: {name!r} {error}") from error
             left[name] = str(error)
-    for name in [name for name, kind in kinds.items() if kind == "video" and wanted[name]]:
-        observations[name] = decoded_videos(path, name, count, _deep(features[name]))
+    cameras = dict[str, Frames]()
+    for name in [name for name, kind in kinds.items() if kind in apart and wanted[name]]:
+        if not lazy:
+            observations[name] = decoded_videos(path, name, count, _deep(features[name]))
+        elif kinds[name] == "video":
+            cameras[name] = video_frames(path, name, count, _hz(info), _deep(features[name]))
+        else:
+            cells = picture_cells(files, name, path)
+            cameras[name] = ChosenFrames(spooled(cells, decoded_cell, f"{path}: {name!r}"), order)
     left = {name.removeprefix(OBSERVATION): why for name, why in left.items()}
     observations = {name.removeprefix(OBSERVATION): values for name, values in observations.items()}
-    return checked(path, observations, joined["action"][order], ends, left)
+    cameras = {name.removeprefix(OBSERVATION): frames for name, frames in cameras.items()}
+    unread = {
+        name.removeprefix(OBSERVATION): _size(features[name])
+        for name, kind in kinds.items()
+        if kind in PICTURED and not wanted[name]
+    }
+    recording = Recording(_hz(info), _names(features["action"]), _splits(info, len(ends)), unread)
+    return checked(path, observations, joined["action"][order], ends, left, recording, cameras)
+
+
+def _hz(info: JsonObject) -> float | None:
+    fps = info.get("fps")
+    return float(fps) if isinstance(fps, int | float) and 0 < fps < 1e5 else None
+
+
+def _names(feature: JsonObject) -> tuple[str, ...]:
+    """The names of the numbers of a feature: a list, or lists by group, such as {"motors": [...]}."""
+    names = feature.get("names")
+    groups = list(names.values()) if isinstance(names, dict) else [names]
+    listed = [one for group in groups if isinstance(group, list) for one in group]
+    return tuple(map(str, listed)) if all(isinstance(one, str) for one in listed) else ()
+
+
+def _splits(info: JsonObject, count: int) -> dict[str, np.ndarray]:
+    """The dataset's splits, such as {"train": "0:50"}, as masks of its episodes."""
+    splits = info.get("splits")
+    masks = dict[str, np.ndarray]()
+    for name, stated in splits.items() if isinstance(splits, dict) else ():
+        if match := re.fullmatch(r"(\d{1,9}):(\d{1,9})", str(stated)):
+            masks[str(name)] = np.isin(np.arange(count), np.arange(int(match[1]), min(int(match[2]), count)))
+    return masks
+
+
+def _size(feature: JsonObject) -> tuple[int, ...]:
+    """The shape of a picture (h, w, C), as far as it is stated; LeRobot also writes (C, h, w)."""
+    shape = feature.get("shape")
+    sizes = tuple(one for one in shape if isinstance(one, int)) if isinstance(shape, list) else ()
+    return (
+        (*sizes[1:], sizes[0]) if len(sizes) == 3 and sizes[0] in (1, 3) and sizes[2] not in (1, 3) else sizes
+    )
 
 
 def _kind(feature: Mapping[str, object]) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unveil.errors import UnveilError
-from unveil.files.hdf5 import LARGEST
+from unveil.files.hdf5 import LARGEST, room
+from unveil.files.reading import reading
 
 if TYPE_CHECKING:
     import PIL.ImageFile
@@ -57,6 +58,56 @@ def decoded_pictures(column: Any) -> np.ndarray:  # pyarrow has no stubs
     return np.stack(made)
 
 
+def picture_cells(files: list[Path], column: str, root: Path) -> Iterator[bytes]:
+    """The encoded pictures of a column of parquet files, one after another.
+
+    A cell holds the bytes, or the path of a file below the data set's folder, as LeRobot wrote before videos.
+
+    Raises:
+        UnveilError: a cell without a picture, or a damaged file.
+    """
+    parquet = import_module("pyarrow.parquet")
+    row = 0
+    for file in files:
+        most, taken = room(file.stat().st_size), 0
+        with reading(file, "not a complete parquet file, damaged or cut short"):
+            for batch in parquet.ParquetFile(file).iter_batches(64, columns=[column]):
+                for cell in batch.column(0).to_pylist():
+                    stored = cell.get("bytes") if isinstance(cell, dict) else cell
+                    if not isinstance(stored, bytes):
+                        stored = _beside(root, cell.get("path") if isinstance(cell, dict) else None)
+                    if not stored:
+                        raise UnveilError(
+                            f"{file}: row {row} of {column!r} holds no picture, nor a file of one"
+                        )
+                    if (taken := taken + len(stored)) > most:
+                        raise UnveilError(f"{file}: {column!r} unpacks to more than {most:,} bytes")
+                    yield stored
+                    row += 1
+
+
+def decoded_cell(stored: bytes, row: int) -> np.ndarray:
+    """One encoded picture, (h, w, 3) uint8 or (h, w, 1) float32.
+
+    Raises:
+        UnveilError: it is damaged, or of an unsupported kind.
+    """
+    image = import_module("PIL.Image")
+    try:
+        with image.open(io.BytesIO(stored), formats=("PNG", "JPEG")) as opened:
+            return _decoded(opened)
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+        why = " ".join(str(error).split())
+        raise UnveilError(f"the picture of row {row} is not a complete PNG or JPEG ({why})") from error
+
+
+def _beside(root: Path, name: object) -> bytes | None:
+    """The bytes of a picture's file below a folder; None where there is none, or it leads elsewhere."""
+    file = root / name if isinstance(name, str) and name else None
+    inside = file is not None and file.resolve().is_relative_to(root.resolve())
+    return file.read_bytes() if file is not None and inside and file.is_file() else None
+
+
 def _decoded(opened: "PIL.ImageFile.ImageFile") -> np.ndarray:
     """One picture, (h, w, 3) uint8 or (h, w, 1) float32."""
     turned = import_module("PIL.ImageOps").exif_transpose
@@ -87,20 +138,8 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
     Raises:
         UnveilError: no video, no decoder, a video that is damaged, or another number of frames.
     """
-    if deep:
-        raise UnveilError(
-            f"{path}: {feature!r} is a video of depth or of more than 8 bits per channel, which is not "
-            "supported; store images instead"
-        )
-    files = sorted(
-        file for file in (path / "videos").rglob("*.mp4") if feature in file.relative_to(path).parts
-    )
-    if not files:
-        raise UnveilError(f"{path}: no videos/**/{feature}/**/*.mp4 here; is the download complete?")
-    decoder = next((name for name in DECODERS if find_spec(name) is not None), None)
-    if decoder is None:
-        packages = " or ".join(DECODERS.values())
-        raise UnveilError(f"{path}: {feature!r} is video, which needs a decoder: pip install {packages}")
+    check_depth(path, feature, deep)
+    files, decoder = video_files(path, feature), decoder_of(path, feature)
     made, done = np.zeros((0, 0, 0, 3), np.uint8), 0
     for file in files:
         try:
@@ -125,15 +164,64 @@ def decoded_videos(path: Path, feature: str, count: int, deep: bool = False) -> 
     return made
 
 
+def check_depth(path: Path, feature: str, deep: bool) -> None:
+    """Refuse videos of depth.
+
+    Raises:
+        UnveilError: it is one.
+    """
+    if deep:
+        raise UnveilError(
+            f"{path}: {feature!r} is a video of depth or of more than 8 bits per channel, which is not "
+            "supported; store images instead"
+        )
+
+
+def video_files(path: Path, feature: str) -> list[Path]:
+    """The videos of a feature, in their order.
+
+    Raises:
+        UnveilError: there is none.
+    """
+    files = sorted(
+        file for file in (path / "videos").rglob("*.mp4") if feature in file.relative_to(path).parts
+    )
+    if not files:
+        raise UnveilError(f"{path}: no videos/**/{feature}/**/*.mp4 here; is the download complete?")
+    return files
+
+
+def decoder_of(path: Path, feature: str) -> str:
+    """The installed module that decodes videos.
+
+    Raises:
+        UnveilError: there is none.
+    """
+    decoder = next((name for name in DECODERS if find_spec(name) is not None), None)
+    if decoder is None:
+        packages = " or ".join(DECODERS.values())
+        raise UnveilError(f"{path}: {feature!r} is video, which needs a decoder: pip install {packages}")
+    return decoder
+
+
+def frame_of_av(frame: Any) -> UInt8[np.ndarray, "h w 3"]:  # av may be absent
+    """A frame of PyAV as colours.
+
+    Raises:
+        ValueError: it has more than 8 bits per channel.
+    """
+    if re.match(DEEP, frame.format.name):
+        kind = f"{frame.format.name}, more than 8 bits"
+        raise ValueError(f"its pixels are {kind}, which are not supported; store images instead")
+    return frame.to_ndarray(format="rgb24")
+
+
 def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     if decoder == "av":
         av = import_module("av")
         with av.open(str(file)) as container:
             for frame in container.decode(video=0):
-                if re.match(DEEP, frame.format.name):
-                    kind = f"{frame.format.name}, more than 8 bits"
-                    raise ValueError(f"its pixels are {kind}, which are not supported; store images instead")
-                yield frame.to_ndarray(format="rgb24")
+                yield frame_of_av(frame)
     elif decoder == "torchcodec":
         decoders = import_module("torchcodec.decoders")
         for frame in decoders.VideoDecoder(str(file)):  # (3, h, w)
@@ -141,10 +229,10 @@ def _frames(file: Path, decoder: str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     else:
         ffmpeg = import_module("imageio_ffmpeg")
         flags = ["-v", "error", "-f", "image2pipe", "-c:v", "ppm", "-"]
-        yield from _piped([ffmpeg.get_ffmpeg_exe(), *flags[:2], "-i", f"file:{file}", *flags[2:]])
+        yield from piped([ffmpeg.get_ffmpeg_exe(), *flags[:2], "-i", f"file:{file}", *flags[2:]])
 
 
-def _piped(command: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def piped(command: list[str]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """The frames that a program writes as PPM: lines "P6", width and height, 255; then the bytes."""
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE

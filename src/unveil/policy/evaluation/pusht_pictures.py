@@ -25,14 +25,3 @@ def with_chunk(
     if text:
         draw.text((6, 4), text, fill=(31, 36, 48, 255))
     return np.asarray(image)
-
-
-def tiled(pictures: UInt8[np.ndarray, "N S S 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Up to four pictures as one, two per row, with white gaps."""
-    count, side = len(pictures), pictures.shape[1]
-    columns, rows = min(2, count), (count + 1) // 2
-    sheet = np.full((rows * (side + 4) - 4, columns * (side + 4) - 4, 3), 255, np.uint8)
-    for k, picture in enumerate(pictures):
-        top, left = (k // 2) * (side + 4), (k % 2) * (side + 4)
-        sheet[top : top + side, left : left + side] = picture
-    return sheet

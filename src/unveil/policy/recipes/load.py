@@ -77,9 +77,9 @@ def check_policy(config: JsonObject) -> None:
 
 
 def parts_of(config: JsonObject) -> tuple[Part, ...]:
-    """The parts of an observation that holds images, else none.
+    """The named parts of an observation; none where config.json lists none.
 
-    Our own observations are numbers followed by a picture; a converted policy lists its parts in its config.
+    Pixels of PushT are numbers followed by a picture; all other policies list their parts in their config.
     """
     if config["observation"] == "pixels":
         numbers = config["observations"] - prod(PICTURE)
@@ -87,11 +87,10 @@ def parts_of(config: JsonObject) -> tuple[Part, ...]:
     listed = config.get("parts")
     if not isinstance(listed, list):
         return ()
-    parts = [
+    return tuple(
         Part(it["key"], tuple(it["shape"]), it["encoder"], None if it["crop"] is None else tuple(it["crop"]))
         for it in cast(list[JsonObject], listed)
-    ]
-    return tuple(parts) if any(part.encoder is not None for part in parts) else ()
+    )
 
 
 def shape_of(config: JsonObject) -> PolicyShape:
@@ -110,7 +109,7 @@ def shape_of(config: JsonObject) -> PolicyShape:
 def policy_model(config: JsonObject) -> PolicyModel:
     """The untrained model of a run's config."""
     shape, encoder = shape_of(config), None
-    if shape.parts:
+    if shape.images:
         encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
     features = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
@@ -137,7 +136,7 @@ def policy_model(config: JsonObject) -> PolicyModel:
             config.get("dropout_inputs", 0.0),
             config.get("causal", True),
         )
-    pictured = bool(shape.parts) and config["observation"] != "pixels"
+    pictured = bool(shape.images) and config["observation"] != "pixels"
     return PolicyModel(shape, network, encoder, pictured=pictured)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,17 +13,14 @@ import torch
 from unveil.files.atomic import check_output
 from unveil.files.pictures import video_suffixes, write_video
 from unveil.policy.evaluation.pusht import decision_times, pusht_metrics, roll
-from unveil.policy.evaluation.pusht_pictures import tiled, with_chunk
+from unveil.policy.evaluation.pusht_pictures import with_chunk
+from unveil.policy.evaluation.tiles import tiled
 from unveil.policy.policy import Policy
 from unveil.policy.realtime import RealTimePolicy
-from unveil.policy.recipes.convert import load_foreign_policy
-from unveil.policy.recipes.load import load_policy, read_policy_config
+from unveil.policy.recipes.any_policy import any_policy, with_delay
 from unveil.policy.recipes.pusht.config import EvalPushT, SamplePushT
-from unveil.policy.weights.releases import released_policies
 from unveil.policy.worlds.pusht.episodes import PushTEpisodes
 from unveil.policy.worlds.pusht.observations import seen
-from unveil.runs.checkpoints import find_checkpoint, local_name
-from unveil.runs.config import read_recipe
 from unveil.runs.progress import Progress
 
 SHOWN, SIZE = 4, 224  # episodes of a video, and the side in pixels of each
@@ -86,21 +82,14 @@ def loaded(config: EvalPushT | SamplePushT) -> tuple[Policy, str]:
 
     The threads of the config are set first.
     """
-    name, job = local_name(config.checkpoint), config.job
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    if not read_recipe(Path(name)) and (policies := released_policies(Path(name))):
-        return load_foreign_policy(policies, job.device, job.seed, config.settings)
-    folder = find_checkpoint(name)
-    policy = load_policy(folder, job.device, job.seed, config.settings)
-    return policy, str(read_policy_config(folder)["observation"])
+    if config.job.threads:
+        torch.set_num_threads(config.job.threads)
+    return any_policy(config.checkpoint, config.job.device, config.job.seed, config.settings)
 
 
 def delayed(policy: Policy, config: EvalPushT) -> Policy | RealTimePolicy:
     """The policy with the config's delay; itself where there is none."""
-    if not config.delay and config.asynchronous != "soft":
-        return policy
-    return RealTimePolicy(policy, config.delay, config.asynchronous, execute=config.settings.n_action)
+    return with_delay(policy, config.delay, config.asynchronous, config.settings.n_action)
 
 
 def scene(world: PushTEpisodes, policy: Policy | RealTimePolicy) -> np.ndarray:

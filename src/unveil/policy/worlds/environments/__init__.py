@@ -1,0 +1,1 @@
+"""Any environment with gymnasium's interface: made by name, its observations by name."""
