@@ -66,12 +66,19 @@ class GaussianDenoiser(nn.Module):
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
         # a recorded graph would keep the coefficients of this one time as constants
         once = None if _recording() else one_time(t)
-        if once is None:
-            raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
-            return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
-        at = _at(self.schedule, self.parameterization, self.time_input, once)
+        if once is not None:
+            return self.at(x_t, once, cond)
+        raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
+        return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
+
+    def at(self, x_t: Tensor, time: float, cond: Condition | None = None) -> GaussianDenoised:
+        """The belief about x_0 given x_t (B, *E) at one time of all rows, whose coefficients are numbers.
+
+        A graph that is recorded of it keeps this time, and is right for no other.
+        """
+        at = _at(self.schedule, self.parameterization, self.time_input, time)
         scaled = x_t if at.input == 1.0 else at.input * x_t
-        raw, fraction = self._parts(self.network(scaled, x_t.new_full(t.shape, at.time), cond))
+        raw, fraction = self._parts(self.network(scaled, x_t.new_full((len(x_t),), at.time), cond))
         return GaussianDenoised(at.skip * x_t + at.out * raw, fraction)
 
     def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor | None]:
