@@ -21,7 +21,9 @@ jaxtyped = jaxtyping.jaxtyped
 def recording() -> bool:
     """Whether torch is imported, and records a graph."""
     torch = sys.modules.get("torch")
-    return torch is not None and hasattr(torch, "compiler") and torch.compiler.is_compiling()
+    if torch is None or not hasattr(torch, "compiler"):
+        return False
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def install() -> None:
