@@ -102,8 +102,8 @@ def export(config: Export) -> str:
     size = sum(p.numel() * p.element_size() for p in it.module.state_dict().values())
     if kind == "onnx" and size > LARGEST:
         raise UnveilError(
-            f"{config.model}: {size / 2**30:.1f} GiB of weights, but one ONNX file holds less than 2 GiB; give "
-            "`format=torch`"
+            f"{config.model}: {size / 2**30:.1f} GiB of weights, but an ONNX file holds less than 2 GiB; "
+            "give `format=torch`"
         )
     program = recorded(it)
     data = torch_bytes(program, it) if kind == "torch" else onnx_bytes(program, it)
@@ -111,8 +111,8 @@ def export(config: Export) -> str:
     measured = compared(it, run)
     if not measured.error <= TOLERANCE:
         raise UnveilError(
-            f"{config.model}: the graph differs from the library by {measured.error:.1e}, so it is not written; "
-            "please report this"
+            f"{config.model}: the graph differs from the library by {measured.error:.1e}, so it is not "
+            "written; please report this"
         )
     with output(config.out) as partial:
         partial.write_bytes(data)
@@ -138,8 +138,8 @@ def offered(model: object, config: Export) -> Exportable:
         if it is not None:
             return it
     raise UnveilError(
-        f"{config.model} is a {type(model).__name__}, which cannot be exported; policies, planners, image models "
-        "and text models can"
+        f"{config.model} is a {type(model).__name__}, which cannot be exported; policies, planners, "
+        "image models and text models can"
     )
 
 

@@ -98,8 +98,8 @@ def exportable(model: object, sampling: Sampling) -> Exportable | None:
     times = f"; a table of {schedule.steps} entries has the times 1/{schedule.steps} .. 1"
     what = "codes of the autoencoder" if model.latent is not None else "pixels, -1 .. 1"
     notes = [
-        "the loop of sampling is not in the graph: x_s = alpha_s mean + sigma_s (x_t - alpha_t mean) / sigma_t "
-        "is a step from t to s (DDIM)"
+        "the loop of sampling is not in the graph: x_s = alpha_s mean + sigma_s (x_t - alpha_t mean) / "
+        "sigma_t is a step from t to s (DDIM)"
     ]
     if model.latent is not None:
         notes.append("the autoencoder that decodes the codes is not in the graph")

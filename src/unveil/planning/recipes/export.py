@@ -1,4 +1,4 @@
-"""Plans for `unveil export`: paths between two points, trajectories from a state, each sampled as one module."""
+"""Plans for `unveil export`: paths between two points, and trajectories from a state, as one module."""
 
 from __future__ import annotations
 
@@ -213,14 +213,14 @@ def _paths(planner: Planner, sampling: Sampling) -> Exportable:
             "inputs": {
                 "start": f"(batch, {shape.dimensions}) {FINE}",
                 "goal": f"(batch, {shape.dimensions}) {FINE}",
-                "lengths": f"(batch,) int64, positions of each path, 2 .. horizon, {shape.stride} steps of the "
-                "environment apart",
+                "lengths": f"(batch,) int64, positions of each path, 2 .. horizon, {shape.stride} steps of "
+                "the environment apart",
                 "noise": f"(batch, horizon, {shape.dimensions}) float32, standard normal times "
                 f"{planner.settings.temperature:g}; the horizon is a multiple of {patch}",
             },
             "outputs": {
                 "paths": f"(batch, horizon, {shape.dimensions}) {FINE}; the goal fills the rest of a path",
-                "travel": "(batch, 5), the quantiles 0.1, 0.25, 0.5, 0.75 and 0.9 of environment steps to the goal",
+                "travel": "(batch, 5), the quantiles 0.1, 0.25, 0.5, 0.75 and 0.9 of steps to the goal",
             },
             "steps": steps,
         },
@@ -232,8 +232,8 @@ def _trajectories(planner: GuidedPlanner, sampling: Sampling) -> Exportable:
     check_units(planner.model, False)
     if planner.form.scale != 0.0 or planner.steer is not None:
         raise UnveilError(
-            "export: this planner is guided by the gradient of a value or a cost, which a graph does not hold; "
-            "load it with guidance='none' and without `steer`, and choose among candidates by select='critic'"
+            "export: this planner is guided by the gradient of a value or a cost, which a graph does not "
+            "hold; load it with guidance='none' and without `steer`, and choose by select='critic'"
         )
     if planner.score is not None and not isinstance(planner.score, ValueAt):
         raise UnveilError(
@@ -283,8 +283,8 @@ def _trajectories(planner: GuidedPlanner, sampling: Sampling) -> Exportable:
             "kind": "trajectory planner",
             "inputs": {
                 "observations": f"(batch, {shape.observations}) {FINE}",
-                "noise": f"(batch, {k}, horizon, {features}) float32, standard normal times {settings.temperature:g}"
-                f", of {k} candidates{several}",
+                "noise": f"(batch, {k}, horizon, {features}) float32, standard normal times "
+                f"{settings.temperature:g}, of {k} candidates{several}",
             },
             "outputs": {
                 "actions": f"(batch, {shape.actions}), the first action, {FINE}, clipped to -1 .. 1",

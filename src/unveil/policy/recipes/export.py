@@ -102,8 +102,8 @@ def exportable(policy: object, sampling: Sampling) -> Exportable | None:
         {
             "kind": "policy",
             "inputs": {
-                "observations": f"(batch, {shape.n_obs}, {shape.observations}) float32 in the data's units, the "
-                "newest last; images 0 .. 255, channels first, flattened",
+                "observations": f"(batch, {shape.n_obs}, {shape.observations}) float32 in the data's units, "
+                "the newest last; images 0 .. 255, channels first, flattened",
                 "noise": "standard normal numbers of float32"
                 + (
                     f", (1 + {draws}, batch, horizon, {shape.row}): initial noise, then each step's"

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from unveil.runs.training import Task
 
 LOWER = "--horizon or --width"
+INHERITED = (
+    *("model", "horizon", "shortest", "n_diffusion_steps", "inverse", "width", "multiples", "depth", "heads"),
+    *("patch", "normalizer", "returns", "predict_epsilon", "attention"),
+)  # settings of a checkpoint that a training with its weights keeps
+STATISTICS = ("normalization.", "offset", "scale")  # tensors that normalise the data, and a value's returns
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
@@ -52,21 +57,42 @@ def _train(
     progress: Progress,
 ) -> Path:
     """Train the model of a task, from a data set to a run folder."""
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config
+    from unveil.runs.finetuning import beginning, check_sizes, freeze, inherited, take_over
     from unveil.runs.training import begin, run_task
 
+    run, shared = run_folder(config), config.shared
+    begun, has = None, {}
+    if (folder := beginning(config.run, run, shared.start_from)) is not None and config.run.source:
+        begun, has = folder, read_locomotion_config(folder, "value" if recipe == "value" else "locomotion")
+        config = inherited(config, renamed_sizes(has), INHERITED)
+        task_of = partial(value_task if isinstance(config, TrainValue) else diffusion_task, config)
     check(config)
-    run, flags, shared = run_folder(config), config.run, config.shared
+    flags, shared = config.run, config.shared
     if recipe == "value" and shared.model == "unet" and flags.bfloat16 is None:
         # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
         flags = replace(flags, bfloat16=False)
     device = begin(flags, run)
     episodes = training_episodes(shared)
     described = _described(config, episodes, recipe)
+    if begun is not None:
+        check_sizes(
+            described, has, flags.source, observations="observed numbers", actions="numbers of an action"
+        )
     task = task_of(episodes, described)
+    if begun is not None:
+        take_over(task.model, begun, flags, STATISTICS)
+        freeze(flags, None, "a planner of trajectories")
     if shared.start_from is not None:
         begin_with(task.model, shared.start_from, described)
     run_task(task, flags, device, run, described, type(config)(), progress)
     return run
+
+
+def renamed_sizes(has: JsonObject) -> JsonObject:
+    """A config.json with the fields of a training, which converted checkpoints have by other names."""
+    own = {"n_diffusion_steps": has["diffusion_steps"], "predict_epsilon": has["predicts"] == "eps"}
+    return {"model": "unet"} | has | own
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> None:

@@ -18,6 +18,8 @@ from unveil.policy.recipes.pusht.config import TrainPushT
 from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
 from unveil.policy.training import PolicyBatch, policy_batches, policy_loss
 from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.finetuning import beginning, freeze, take_over
+from unveil.runs.finetuning import inherited as inherited_of
 from unveil.runs.flags import flat
 from unveil.runs.progress import Progress
 from unveil.runs.training import Task, as_json, begin, run_task
@@ -27,6 +29,7 @@ INHERITED = (  # by students, and by runs that begin with the weights of another
     *("predicts", "widths", "kernel", "step_width", "width", "depth", "heads"),
     *("crop", "image_width", "image_keypoints"),
 )
+STATISTICS = ("observed.", "acted.", "pictured.")  # tensors that normalise observations and actions
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
@@ -37,8 +40,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     if config.distill:
         folder = find_checkpoint(config.distill)
         config, teacher = as_student(config, folder), load_policy_model(folder, device)
-    beginning = None if config.start_from is None else find_checkpoint(str(config.start_from))
-    config, carried = (config, {}) if beginning is None else begun_with(config, beginning)
+    begun = beginning(config.run, config.run.folder, config.start_from)
+    config, carried = (config, {}) if begun is None else begun_with(config, begun)
     demonstrations = pusht_demonstrations(config.data, config.observation)
     demonstrations = demonstrations.chosen(
         published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
@@ -71,8 +74,9 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         if constant := normalization.learn(rows, "limits"):
             indices = left_out([str(i) for i in constant])
             note(f"{name} {indices} (from 0) vary by less than 1e-4 of their size, so they count as constant")
-    if beginning is not None:  # with the limits that its weights were trained with
-        model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())
+    if begun is not None:  # with the limits that its weights were trained with, unless they are learned anew
+        take_over(model, begun, config.run, STATISTICS)
+        freeze(config.run, model.encoder, f"{config.run.source}, which sees no pictures,")
 
     def draws(count: int) -> Callable[[torch.Generator], PolicyBatch]:
         return policy_batches(chunks, model.shape, count)
@@ -101,16 +105,20 @@ def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, JsonObject
     """
     start = read_policy_config(folder)
     if config.distill:
-        raise ValueError("`start_from` and `distill` both name the initial weights; give one of them")
+        flag = "from" if config.run.source else "start_from"
+        raise ValueError(f"`{flag}` and `distill` both name the initial weights; give one of them")
     if start["observation"] not in ("keypoints", "state", "pixels"):
         raise ValueError(
-            f"`start_from` {config.start_from}: it observes {start['observation']}, but training knows "
-            "keypoints, state and pixels"
+            f"`start_from` {config.start_from or config.run.source}: it observes {start['observation']}, "
+            "but training knows keypoints, state and pixels"
         )
     inherited = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
     inherited["widths"] = tuple(start["widths"])
     others = ("groups", "scale", "dropout_inputs", "causal", "clip")
-    return replace(config, **inherited), {name: start[name] for name in others if name in start}
+    taken = {name: start[name] for name in others if name in start}
+    if not config.run.source:
+        return replace(config, **inherited), taken
+    return inherited_of(config, start, (*INHERITED, "dropout")), taken
 
 
 def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
