@@ -63,7 +63,7 @@ def test_the_sample_is_that_of_the_solver(name):
 
 def test_euler_of_flow_matching_in_one_step_is_the_mean():
     steps = linear_steps(DDIM(Flow()), uniform(1))
-    assert [[(t.kind, t.index, t.factor) for t in step.result] for step in steps.steps] == [
+    assert [[(t.kind, t.number, t.factor) for t in step.result] for step in steps.steps] == [
         [("mean", 0, 1.0)]
     ]
 

@@ -10,8 +10,9 @@ import warnings
 import zipfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -91,11 +92,8 @@ def export(config: Export) -> str:
     kind = _format(config)
     check_output(config.out)
     if kind == "onnx":
-        import onnx
-        import onnxruntime
-        import onnxscript
-
-        del onnx, onnxruntime, onnxscript
+        for package in ("onnx", "onnxruntime", "onnxscript"):  # the line of the error says how to get it
+            import_module(package)
     if config.threads:
         torch.set_num_threads(config.threads)
     it = offered(load(config.model, "cpu"), config)
@@ -242,9 +240,9 @@ def _torch_runner(data: bytes, it: Exportable) -> Run:
 
 
 def _onnx_runner(data: bytes, it: Exportable, threads: int) -> Run:
-    import onnxruntime
     import torch
 
+    onnxruntime: Any = import_module("onnxruntime")  # without stubs
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from unveil.checks import Bounds, check_fields
 
@@ -50,5 +50,5 @@ class Exportable(NamedTuple):
     outputs: tuple[str, ...]
     axes: Mapping[str, Mapping[int, str | tuple[int, str]]]
     library: Callable[[Inputs], tuple[Tensor, ...]]
-    described: Mapping[str, object]
+    described: Mapping[str, Any]
     notes: tuple[str, ...] = ()

@@ -20,10 +20,10 @@ CALLS = 5  # the most network calls, and the most draws of noise, of a step of a
 
 
 class Term(NamedTuple):
-    """A term of a linear combination: factor * the number `index` of all states, means or draws of noise."""
+    """A term of a linear combination: factor * one of the states, means or draws of noise, by its number."""
 
     kind: str
-    index: int
+    number: int
     factor: float
 
 
@@ -88,7 +88,7 @@ def linear_steps(solver: Solver[GaussianDenoised], times: Tensor) -> LinearSteps
 def _combination(x: Tensor, names: Sequence[tuple[str, int]]) -> Combination:
     if not bool(torch.isfinite(x).all()):
         raise ValueError("linear steps: a factor of this solver is not finite at these times")
-    return tuple(Term(*names[i], float(x[i])) for i in torch.nonzero(x).flatten().tolist())
+    return tuple(Term(names[i][0], names[i][1], float(x[i])) for i in torch.nonzero(x).flatten().tolist())
 
 
 def replay(
@@ -114,8 +114,8 @@ def replay(
 
     def combined(terms: Combination) -> Tensor:
         total: Tensor | None = None
-        for kind, index, factor in terms:
-            part = known[kind][index]
+        for kind, number, factor in terms:
+            part = known[kind][number]
             part = part if factor == 1.0 else factor * part
             total = part if total is None else total + part
         return torch.zeros_like(x) if total is None else total

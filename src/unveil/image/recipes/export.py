@@ -95,7 +95,9 @@ def exportable(model: object, sampling: Sampling) -> Exportable | None:
         "vector": "float32, the text encoder's pooled vector",
     }
     schedule = model.denoiser.schedule
-    times = f"; a table of {schedule.steps} entries has the times 1/{schedule.steps} .. 1"
+    times = ""
+    if isinstance(schedule, Tabulated):
+        times = f"; a table of {schedule.steps} entries has the times 1/{schedule.steps} .. 1"
     what = "codes of the autoencoder" if model.latent is not None else "pixels, -1 .. 1"
     notes = [
         "the loop of sampling is not in the graph: x_s = alpha_s mean + sigma_s (x_t - alpha_t mean) / "
@@ -113,7 +115,7 @@ def exportable(model: object, sampling: Sampling) -> Exportable | None:
             "kind": "image network",
             "inputs": {
                 "x_t": f"(batch, {channels}, {height}, {width}) float32, alpha_t x_0 + sigma_t noise; {what}",
-                "t": "(batch,) float32 in (0, 1]" + (times if isinstance(schedule, Tabulated) else ""),
+                "t": "(batch,) float32 in (0, 1]" + times,
             }
             | {name: sizes[name] for name in parts},
             "outputs": {
