@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import unveil
-from pusht_recorded import TINY
+from foreign_policies import lerobot
+from pusht_recorded import TINY, recorded
 from unveil.cli import main
 from unveil.commands.parsing import configured
 from unveil.files.safetensors import read_tensors
+from unveil.policy.data.demonstrations import Demonstrations, write_demonstrations
 from unveil.policy.training import PolicyBatch, policy_loss
 from unveil.verbs import RECIPES
 
@@ -130,6 +132,35 @@ def test_what_was_loaded_in_python_is_trained_and_acts(policy):
     plain = model.denoiser.network.plain
     stored = torch.cat([p.detach().flatten() for p in plain.parameters()])
     assert torch.equal(stored, torch.cat([p.detach().flatten() for p in model.denoiser.network.parameters()]))
+
+
+@pytest.mark.parametrize("statistics", ["kept", "learned"])
+def test_a_converted_policy_of_pictures_with_its_encoder_frozen(statistics, tmp_path, capsys):
+    """LeRobot's, on demonstrations with pictures: the encoder stays, the network moves, limits as they are asked."""
+    chosen, run, tuned = recorded(), tmp_path / "run", tmp_path / "tuned"
+    pictures = np.random.default_rng(0).integers(0, 255, (len(chosen), 96, 96, 3), dtype=np.uint8)
+    states = {"state": chosen.observed("state"), "img": pictures}
+    data = tmp_path / "pictures.npz"
+    write_demonstrations(data, Demonstrations(states, chosen.actions, chosen.episode_ends))
+    assert main(["weights", "convert", str(lerobot(tmp_path / "theirs", "lerobot_image")), str(run)]) == 0
+    words = ["train", "pusht", "--data", str(data), *FEW, "--from", str(run), "--freeze", "encoder"]
+    words += ["--learning-rate", "1e-2", "--statistics", statistics, "--out", str(tuned)]
+    assert main(words) == 0, capsys.readouterr().err
+    before, after = read_tensors(next(run.glob("checkpoint-*")) / "ema.safetensors"), newest(tuned)
+    assert all(torch.equal(after[n], before[n]) for n in before if n.startswith("encoder."))
+    assert not torch.equal(
+        after["denoiser.network.final.1.weight"], before["denoiser.network.final.1.weight"]
+    )
+    same = statistics == "kept"
+    for name in ("acted.low", "observed.high", "pictured.0.low"):
+        assert torch.equal(after[name], before[name]) == same, name
+    if not same:
+        assert (after["pictured.0.low"].tolist(), after["pictured.0.high"].tolist()) == (
+            [0.0] * 3,
+            [255.0] * 3,
+        )
+    seen = np.concatenate([states["state"][0, :2], pictures[0].transpose(2, 0, 1).ravel()])[None]
+    assert unveil.load(tuned, "cpu", sampling_steps=1).act(seen).shape == (1, 2)
 
 
 @pytest.fixture

@@ -6,20 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from unveil.files.json_objects import JsonObject
 from unveil.files.notes import left_out, note
+from unveil.network.normalization import Normalization
 from unveil.policy.data.chunks import Chunks, check_window, published_split
 from unveil.policy.distillation import STATES, student_batches, student_loss
 from unveil.policy.model import PolicyModel
-from unveil.policy.recipes.load import load_policy_model, policy_model, read_policy_config
+from unveil.policy.recipes.load import PICTURE, load_policy_model, parts_of, policy_model, read_policy_config
 from unveil.policy.recipes.pusht.config import TrainPushT
 from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
 from unveil.policy.training import PolicyBatch, policy_batches, policy_loss
 from unveil.runs.checkpoints import find_checkpoint
-from unveil.runs.finetuning import beginning, freeze, take_over
-from unveil.runs.finetuning import inherited as inherited_of
+from unveil.runs.finetuning import beginning, freeze, inherited, take_over
 from unveil.runs.flags import flat
 from unveil.runs.progress import Progress
 from unveil.runs.training import Task, as_json, begin, run_task
@@ -29,6 +30,7 @@ INHERITED = (  # by students, and by runs that begin with the weights of another
     *("predicts", "widths", "kernel", "step_width", "width", "depth", "heads"),
     *("crop", "image_width", "image_keypoints"),
 )
+CARRIED = ("groups", "scale", "dropout_inputs", "causal", "clip")  # fields that no flag sets
 STATISTICS = ("observed.", "acted.", "pictured.")  # tensors that normalise observations and actions
 
 
@@ -74,6 +76,9 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         if constant := normalization.learn(rows, "limits"):
             indices = left_out([str(i) for i in constant])
             note(f"{name} {indices} (from 0) vary by less than 1e-4 of their size, so they count as constant")
+    for limits in model.pictured or ():
+        assert isinstance(limits, Normalization)
+        limits.learn(np.repeat([[0.0], [255.0]], len(limits.low), axis=1), "limits")
     if begun is not None:  # with the limits that its weights were trained with, unless they are learned anew
         take_over(model, begun, config.run, STATISTICS)
         freeze(config.run, model.encoder, f"{config.run.source}, which sees no pictures,")
@@ -104,21 +109,25 @@ def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, JsonObject
         ValueError: a run with observations that `unveil train pusht` does not know, or `distill` is set too.
     """
     start = read_policy_config(folder)
+    flag = "from" if config.run.source else "start_from"
     if config.distill:
-        flag = "from" if config.run.source else "start_from"
         raise ValueError(f"`{flag}` and `distill` both name the initial weights; give one of them")
+    carried = CARRIED
+    if [part.shape for part in parts_of(start)] == [(2,), PICTURE]:  # as pixels, and how its encoder is made
+        start = start | {"observation": "pixels"}
+        carried = (*CARRIED, "parts", "image_blocks", "image_batch_norm")
     if start["observation"] not in ("keypoints", "state", "pixels"):
         raise ValueError(
-            f"`start_from` {config.start_from or config.run.source}: it observes {start['observation']}, "
+            f"`{flag}` {config.start_from or config.run.source}: it observes {start['observation']}, "
             "but training knows keypoints, state and pixels"
         )
-    inherited = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
-    inherited["widths"] = tuple(start["widths"])
-    others = ("groups", "scale", "dropout_inputs", "causal", "clip")
-    taken = {name: start[name] for name in others if name in start}
-    if not config.run.source:
-        return replace(config, **inherited), taken
-    return inherited_of(config, start, (*INHERITED, "dropout")), taken
+    taken = {name: start[name] for name in carried if name in start}
+    if "parts" in taken:
+        taken["observation"] = "agent+picture"
+    if config.run.source:
+        return inherited(config, start, (*INHERITED, "dropout")), taken
+    own = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
+    return replace(config, **own | {"widths": tuple(start["widths"])}), taken
 
 
 def as_student(config: TrainPushT, folder: Path) -> TrainPushT:
