@@ -140,6 +140,14 @@ MODELS = {
 }
 
 
+LONGER = ("policy", "paths", "trajectories")  # as ONNX graphs
+
+
+def chosen(names, slow):
+    """Parameters, of which some are slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+
+
 @pytest.fixture(scope="module")
 def programs():
     """Each model's offer, and its recorded program, recorded once."""
@@ -162,7 +170,7 @@ def last(it, inputs):
     return result[-1] if isinstance(result, tuple) and len(it.outputs) < 3 else result[0]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", chosen(MODELS, ("diffuser", "mean of candidates")))
 def test_the_program_is_the_library(programs, name):
     it, program = programs(name)
     measured = compared(it, _torch_runner(torch_bytes(program, it), it))
@@ -171,7 +179,9 @@ def test_the_program_is_the_library(programs, name):
     assert not torch.equal(last(it, first), last(it, second)[:1])
 
 
-@pytest.mark.parametrize("name", ["policy", "paths", "trajectories", "text", "image"])
+@pytest.mark.parametrize(
+    "name", chosen(("transformer policy", "policy", "paths", "trajectories", "text", "image"), LONGER)
+)
 def test_the_onnx_graph_is_the_library_without_unveil(programs, name, tmp_path):
     """Another process with numpy and onnxruntime alone runs the file; nothing of this machine is in it."""
     pytest.importorskip("onnx")
