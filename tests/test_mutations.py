@@ -481,7 +481,7 @@ FLIPS = [
     ),
     (
         "planning/networks/path_transformer.py",
-        "mask = None if bool(valid.all()) else valid",
+        "mask = None if not recording() and bool(valid.all()) else valid",
         "mask = None",
         "tests/network tests/planning/networks",
     ),
@@ -1305,6 +1305,31 @@ FLIPS = [
         "(steps - step) / pace",
         "(steps - step) * pace",
         "tests/serve/test_trainings.py",
+    ),
+    (
+        "sampling/linear_steps.py",
+        "part if factor == 1.0 else factor * part",
+        "part if factor == 1.0 else part / factor",
+        "tests/sampling/test_linear_steps.py",
+    ),
+    (
+        "policy/recipes/export.py",
+        "known = model.observed.normalized(observations)  # (B, n_obs, D)",
+        "known = observations",
+        "tests/commands/test_export.py",
+    ),
+    (
+        "runs/finetuning.py",
+        'statistics if flags.statistics == "learned" else ()',
+        'statistics if flags.statistics != "learned" else ()',
+        "tests/runs/test_finetuning.py",
+    ),
+    ("runs/flags.py", "learning_rate=SLOWER * flags", "learning_rate=flags", "tests/runs/test_finetuning.py"),
+    (
+        "policy/networks/resnet18.py",
+        "F.batch_norm(x, self.running_mean, self.running_var,",
+        "F.batch_norm(x, self.running_mean, self.running_var.sqrt(),",
+        "tests/policy/weights/test_lerobot_defaults.py",
     ),
 ]
 

@@ -29,6 +29,7 @@ Use a trained model
   chat     chat with a text model                 unveil chat --checkpoint runs/chat
   eval     evaluate a model beside references     unveil eval maze --checkpoint maze-large
   serve    all in the browser, and HTTP APIs      unveil serve --open
+  export   one graph, torch.export or ONNX        unveil export pusht-keypoints policy.onnx
 
 Train your own
   data     generate or prepare data               unveil data text --data book.txt
@@ -54,6 +55,9 @@ EXTRAS = {
     "fastapi": "serve",
     "starlette": "serve",
     "uvicorn": "serve",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
 }
 """Package -> the extra of unveil that installs it; all others belong to the extra maze."""
 DEBUG = "--debug"
@@ -271,6 +275,13 @@ def _weights(rest: list[str]) -> int:
     return 0
 
 
+def _export(rest: list[str]) -> int:
+    from unveil.commands.export import Export, export
+
+    print(export(parse(Export, rest, "export")))
+    return 0
+
+
 def _serve(rest: list[str]) -> int:
     from unveil.serve.config import Serve
 
@@ -315,6 +326,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "chat": _chat,
     "results": _results,
     "weights": _weights,
+    "export": _export,
     "doctor": _doctor,
     "serve": _serve,
 }

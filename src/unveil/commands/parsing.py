@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from unveil.errors import UnveilError
-from unveil.runs.flags import Config, flat, names_of
+from unveil.runs.flags import Config, flat, names_of, tuned
 from unveil.runs.verb import Verb, given_in, spelled, wired
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
@@ -43,6 +43,7 @@ def configured(verb: Verb, words: list[str], command: str) -> object:
             f"{', '.join(verb.presets)}"
         )
     default = verb.fit(verb.presets[preset], flag_value)
+    default = default if flag_value("from") is None else tuned(default)
     config = parse(type(default), words, command, default, verb.common.split(), verb.aliases)
     if verb.settle:
         default = wired(verb.settle)(config, flag_value)
@@ -211,6 +212,7 @@ def as_flags(text: str, aliases: Mapping[str, str], known: Collection[str] = ())
         "--adam-betas": "--betas",
         "--label": "--class",
         "--given": "--from",
+        "--source": "--from",
         "--beside": "--concat",
         "--words": "--tokenizer",
         "--controlled": "--actions",

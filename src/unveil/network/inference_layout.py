@@ -96,11 +96,19 @@ def plain_serves(fast: nn.Module, plain: nn.Module, x: Tensor, *, gradient_of_x:
         gradient_of_x: the layout provides the gradient with respect to x; then only gradients with respect to
             the weights need the plain network.
     """
-    if fast.training or torch.jit.is_tracing() or torch.compiler.is_compiling():
+    if fast.training or recording():
         return True
     if not torch.is_grad_enabled() or (gradient_of_x and x.requires_grad):
         return False
     return x.requires_grad or any(p.requires_grad for p in plain.parameters())
+
+
+def recording() -> bool:
+    """Whether `torch.jit.trace`, `torch.compile` or `torch.export` is recording a graph.
+
+    In a recorded graph, numbers read from tensors become constants.
+    """
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def share_names(fast: nn.Module) -> None:

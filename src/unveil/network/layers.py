@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unveil.network.inference_layout import recording
+
 
 def sinusoids(value: Tensor, width: int, longest: float = 10_000.0, inclusive: bool = False) -> Tensor:
     """Sinusoidal embedding, (...,) to (..., width), with wavelengths from 2 pi to 2 pi * longest.
@@ -38,10 +40,12 @@ def by_eights(linear: nn.Module, x: Tensor) -> Tensor:
     """Apply a linear map to rows (B, D), padded to a multiple of eight rows in evaluation mode.
 
     Matrix products of fewer than eight rows use another kernel with other rounding, so without padding the
-    result of a sample would depend on the batch size.
+    result of a sample would depend on the batch size. In a recorded graph, which holds for all batch sizes,
+    there is no padding.
     """
-    lacking = -len(x) % 8
-    return linear(x) if linear.training or not lacking else linear(F.pad(x, (0, 0, 0, lacking)))[: len(x)]
+    if linear.training or recording() or not (lacking := -len(x) % 8):
+        return linear(x)
+    return linear(F.pad(x, (0, 0, 0, lacking)))[: len(x)]
 
 
 def mlp(inputs: int, hidden: int, outputs: int, depth: int = 1) -> nn.Sequential:

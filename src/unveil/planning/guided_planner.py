@@ -369,7 +369,7 @@ def chosen(x: Tensor, scores: Tensor, sharpness: float | None) -> Tensor:
     """The best of candidates (B, K, H, F) by scores (B, K), or their mean weighted by softmax(sharpness *
     standardised score)."""
     if sharpness is None:
-        return x[torch.arange(len(x), device=x.device), scores.argmax(1)]
+        return x[torch.arange(x.shape[0], device=x.device), scores.argmax(1)]
     centred = scores - scores.mean(1, keepdim=True)
     spread = centred.square().mean(1, keepdim=True).sqrt()
     least = (

@@ -126,14 +126,20 @@ def _same(thing: T) -> T:
     return thing
 
 
-def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> Callable[[Tensor], Tensor]:
+class ValueAt(NamedTuple):
+    """The score of clean plans (N, H, F) by a value of noisy plans, evaluated at time t: (N,)."""
+
+    value: Callable[[Tensor, Tensor], Tensor]
+    t: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.value(x, torch.full((x.shape[0],), self.t, dtype=torch.float64, device="cpu"))
+
+
+def value_at(value: Callable[[Tensor, Tensor], Tensor], t: float) -> ValueAt:
     """Score clean plans by a value of noisy plans, evaluated at time t: 0 if it was trained on clean plans
     too, else its smallest time."""
-
-    def score(x: Tensor) -> Tensor:
-        return value(x, torch.full((len(x),), t, dtype=torch.float64, device="cpu"))
-
-    return score
+    return ValueAt(value, t)
 
 
 LEVELS = (0.25, 0.5)  # diffusion times at which plans are noised and denoised again

@@ -192,7 +192,7 @@ class PolicyModel(nn.Module):
             if self.encoder is None
             else self.encoder(self.normalized(observations), crops)
         )
-        known = torch.zeros((len(features), prefix), device=features.device, dtype=features.dtype)
+        known = torch.zeros((features.shape[0], prefix), device=features.device, dtype=features.dtype)
         if counts is not None:
             known = known + (torch.arange(prefix, device=known.device) < counts.to(known.device)[:, None])
         if self.shape.condition == "tokens":

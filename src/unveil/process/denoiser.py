@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.network.condition import Condition
+from unveil.network.inference_layout import recording
 from unveil.process.corrupt import like
 from unveil.process.denoised import GaussianDenoised
 from unveil.process.parameterization import Coefficients, Parameterization
@@ -65,13 +66,20 @@ class GaussianDenoiser(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition | None = None) -> GaussianDenoised:
         """The belief about x_0 given x_t (B, *E) at t (B,)."""
         # a recorded graph would keep the coefficients of this one time as constants
-        once = None if _recording() else one_time(t)
-        if once is None:
-            raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
-            return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
-        at = _at(self.schedule, self.parameterization, self.time_input, once)
+        once = None if recording() else one_time(t)
+        if once is not None:
+            return self.at(x_t, once, cond)
+        raw, fraction, (skip, out, _) = self.output(x_t, t, cond)
+        return GaussianDenoised(like(skip, x_t) * x_t + like(out, x_t) * raw, fraction)
+
+    def at(self, x_t: Tensor, time: float, cond: Condition | None = None) -> GaussianDenoised:
+        """The belief about x_0 given x_t (B, *E) at one time of all rows, whose coefficients are numbers.
+
+        A graph that is recorded of it keeps this time, and is right for no other.
+        """
+        at = _at(self.schedule, self.parameterization, self.time_input, time)
         scaled = x_t if at.input == 1.0 else at.input * x_t
-        raw, fraction = self._parts(self.network(scaled, x_t.new_full(t.shape, at.time), cond))
+        raw, fraction = self._parts(self.network(scaled, x_t.new_full((x_t.shape[0],), at.time), cond))
         return GaussianDenoised(at.skip * x_t + at.out * raw, fraction)
 
     def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -103,17 +111,9 @@ def _at(
 
 def _coefficients(schedule: Schedule, parameterization: Parameterization, t: Tensor) -> Coefficients:
     coefficients = parameterization(schedule.alpha(t), schedule.sigma(t))
-    if not _recording() and not bool(torch.isfinite(torch.stack(coefficients)).all()):
+    if not recording() and not bool(torch.isfinite(torch.stack(coefficients)).all()):
         raise ValueError(
             "denoiser: this parameterization is undefined where alpha(t) = 0; "
             "start the time grid below 1, or use v, flow or x0"
         )
     return coefficients
-
-
-def _recording() -> bool:
-    """Whether `torch.jit.trace`, `torch.compile` or `torch.export` is recording a graph.
-
-    In a recorded graph, numbers read from tensors become constants.
-    """
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()

@@ -64,6 +64,15 @@ class RunFlags:
     """run folder to write; by default runs/ and the recipe's name; for mazes runs/maze-<maze>-<preset>; for
     planner runs/planner-<data>; for locomotion and value the folder that --logbase describes, which --out
     replaces"""
+    source: Annotated[str, arg(name="from")] = ""
+    """checkpoint to fine-tune: run folder, checkpoint folder (also a converted one) or packaged model whose
+    weights and network the training begins with; the default learning rate is then a tenth, and the warm-up
+    at most 100 steps; by default weights are random"""
+    statistics: Literal["kept", "learned"] = "kept"
+    """with `from`: the statistics that normalise the data are those of the checkpoint (kept), or learned from
+    the new data (learned)"""
+    freeze: Literal["none", "encoder"] = "none"
+    """with `from`: part of the network that is not trained; encoder: the encoder of pictures, or of text"""
     resume: bool = False
     """continue from the newest undamaged checkpoint of the run folder"""
     new_data: bool = False
@@ -118,6 +127,8 @@ Job = OmitArgPrefixes[JobFlags]
 PUBLISHED = RunFlags(warmup=0, final_fraction=1.0, adam_betas=(0.9, 0.999), clip=inf)
 """Settings of jannerm/diffuser: Adam at a constant learning rate, without clipping."""
 
+SLOWER, WARMUP = 0.1, 100  # learning rate and warm-up of fine-tuning
+
 Config = TypeVar("Config")
 Value = TypeVar("Value")
 RENAMED = {  # old name of a field of config.json -> its name today
@@ -162,6 +173,14 @@ def changed(config: Config, **values: object) -> Config:
         inside = {name: value for name, value in values.items() if owners.get(name) == part}
         own[part] = changed(getattr(config, part), **inside)
     return replace(cast(Any, config), **own)
+
+
+def tuned(config: Config) -> Config:
+    """The config of a training with the defaults of fine-tuning: a lower learning rate, a short warm-up."""
+    if names_of(config).get("source") != "run":
+        return config
+    flags = flat(config)
+    return changed(config, learning_rate=SLOWER * flags["learning_rate"], warmup=min(WARMUP, flags["warmup"]))
 
 
 def modern(described: Mapping[str, Value]) -> dict[str, Value]:

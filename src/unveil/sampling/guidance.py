@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unveil.checks import number, shown
 from unveil.network.condition import Condition
+from unveil.network.inference_layout import recording
 from unveil.process.corrupt import like
 from unveil.process.denoised import D, Denoise, GaussianDenoise, GaussianDenoised, MaskedDenoised
 from unveil.process.denoiser import GaussianDenoiser
@@ -277,6 +278,10 @@ def _remapped(denoise: GaussianDenoise, change: Callable[[Tensor], Tensor]) -> G
 
 
 def _inside(t: Tensor, interval: Interval) -> bool:
+    if interval == ALWAYS:
+        return True
+    if recording():
+        raise ValueError("guidance in an interval of t cannot be recorded as a graph, which would keep one t")
     low, high = interval
     return bool(((t >= low) & (t <= high)).all())
 

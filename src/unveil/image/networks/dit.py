@@ -134,14 +134,14 @@ class DiT(nn.Module):
             )
         c = embedded(self.time, time, TIME_WIDTH, cosine_first=True, inclusive=False)  # (B, W)
         if self.level is not None:
-            level = noise_levels("DiT", len(x), cond).to(time)
+            level = noise_levels("DiT", x.shape[0], cond).to(time)
             c = c + embedded(self.level, level, TIME_WIDTH, cosine_first=True, inclusive=False)
         if self.label is not None:
-            c = c + self.label(class_labels("DiT", len(x), it.labels, cond))
+            c = c + self.label(class_labels("DiT", x.shape[0], it.labels, cond))
         if self.vector is not None:
-            c = c + by_eights(self.vector, pooled_vector("DiT", len(x), it.vector, cond))
+            c = c + by_eights(self.vector, pooled_vector("DiT", x.shape[0], it.vector, cond))
         c = F.silu(c)
-        tokens, valid = text_tokens("DiT", len(x), it.context, cond)
+        tokens, valid = text_tokens("DiT", x.shape[0], it.context, cond)
         patches = self.enter(concatenated("DiT", x, it.concat, cond))  # (B, W, h, w)
         rows, columns = patches.shape[2:]
         h = patches.flatten(2).transpose(1, 2) + positions(rows, columns, it.width).to(patches)  # (B, h w, W)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from unveil.network.condition import Condition
+from unveil.network.inference_layout import recording
 
 
 def concatenated(name: str, x: Tensor, channels: int, cond: Condition | None) -> Tensor:
@@ -16,7 +17,7 @@ def concatenated(name: str, x: Tensor, channels: int, cond: Condition | None) ->
     """
     if not channels:
         return x
-    wanted = (len(x), channels, *x.shape[2:])
+    wanted = (x.shape[0], channels, *x.shape[2:])
     if cond is None or cond.concat is None or cond.concat.shape != wanted:
         raise ValueError(
             f"{name}: the condition needs concat of shape {wanted}, which is concatenated with x"
@@ -32,7 +33,7 @@ def class_labels(name: str, batch: int, classes: int, cond: Condition | None) ->
     """
     if cond is None or cond.label is None or cond.label.shape != (batch,):
         raise ValueError(f"{name}: the condition needs {batch} labels, one per sample")
-    if bool(((cond.label < 0) | (cond.label >= classes)).any()):
+    if not recording() and bool(((cond.label < 0) | (cond.label >= classes)).any()):
         raise ValueError(
             f"{name}: labels must lie in 0 .. {classes - 1}, got {cond.label.min()} .. {cond.label.max()}"
         )

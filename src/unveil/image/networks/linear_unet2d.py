@@ -154,7 +154,7 @@ class MemoryAttention2d(nn.Module):
             for part in self.qkv(self.norm(x)).chunk(3, dim=1)
         )
         k, v = (  # each (B, heads, MEMORIES + N, D)
-            torch.cat([own.expand(len(x), -1, -1, -1), part], dim=-2)
+            torch.cat([own.expand(x.shape[0], -1, -1, -1), part], dim=-2)
             for own, part in zip(self.memory, (k, v), strict=True)
         )
         if self.full:
@@ -162,5 +162,5 @@ class MemoryAttention2d(nn.Module):
         else:
             mixed = (q.softmax(dim=-1) * q.shape[-1] ** -0.5) @ (k.softmax(dim=-2).transpose(-1, -2) @ v)
         return x + self.merged_norm(
-            self.merge(mixed.transpose(-1, -2).flatten(1, 2).view(len(x), -1, *x.shape[-2:]))
+            self.merge(mixed.transpose(-1, -2).flatten(1, 2).view(x.shape[0], -1, *x.shape[-2:]))
         )

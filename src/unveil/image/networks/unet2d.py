@@ -226,17 +226,17 @@ class UNet2d(nn.Module):
         generator = self._generator()
         embedding = self._embedded(self.time, time)
         if self.level is not None:
-            level = noise_levels("UNet2d", len(x), cond).to(time)
+            level = noise_levels("UNet2d", x.shape[0], cond).to(time)
             embedding = embedding + self._embedded(self.level, level)
         if self.label is not None:
-            embedding = embedding + self.label(class_labels("UNet2d", len(x), self.shape.labels, cond))
+            embedding = embedding + self.label(class_labels("UNet2d", x.shape[0], self.shape.labels, cond))
         if self.vector is not None:
-            vector = pooled_vector("UNet2d", len(x), self.shape.vector, cond)
+            vector = pooled_vector("UNet2d", x.shape[0], self.shape.vector, cond)
             embedding = embedding + by_eights(self.vector, vector)
         if self.image is None:
-            tokens, valid = text_tokens("UNet2d", len(x), self.shape.context, cond)
+            tokens, valid = text_tokens("UNet2d", x.shape[0], self.shape.context, cond)
         else:
-            shift, tokens, valid = self._image(self.image, len(x), cond)
+            shift, tokens, valid = self._image(self.image, x.shape[0], cond)
             embedding = embedding + shift
         seen = concatenated("UNet2d", x, self.shape.concat, cond)
         if (weights := self.enter.weight.dtype) != x.dtype:  # a network in half precision

@@ -32,6 +32,35 @@ OTHERS = ("betas", "time_scale", "options", "linear", "unet", "clip")  # fields 
 WORDED = ("context", "pooled", "tokenizer_digest", "encoder_digest")  # fields that follow from captions
 
 
+def as_tuned(config: TrainImage) -> TrainImage:
+    """The config with the model of `--from` as the one that it starts from.
+
+    Raises:
+        ValueError: as `beginning`, or `statistics`, which images do not have.
+    """
+    flags = config.run
+    if flags.source and config.start_from not in (None, flags.source):
+        raise ValueError("`from` and `start_from` both name the initial weights; give one of them")
+    if flags.statistics != "kept":
+        raise ValueError("`statistics`: images have none, their pixels are scaled to -1 .. 1; leave it out")
+    if not flags.source and flags.freeze != "none":
+        raise ValueError("`freeze` is of a training that begins with weights; give `from`")
+    return changed(config, start_from=flags.source) if flags.source else config
+
+
+def freeze_text(model: ImageModel, source: str) -> None:
+    """Exclude the text encoder from training.
+
+    Raises:
+        ValueError: a model without text.
+    """
+    if model.text is None:
+        raise ValueError(
+            f"`freeze=encoder`: {source} reads no text, so it has no encoder; leave `freeze` out"
+        )
+    model.text.freeze()
+
+
 def as_begun(config: TrainImage) -> tuple[TrainImage, JsonObject | None]:
     """The config of a resumed run, and its config.json if there is a checkpoint.
 

@@ -35,6 +35,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
         as_begun,
         as_named,
         as_started,
+        as_tuned,
+        freeze_text,
         load_start,
         start_latents,
         start_text,
@@ -47,7 +49,7 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     from unveil.runs.device import enough_memory
     from unveil.runs.training import Task, as_json, begin, run_task
 
-    config, before = as_begun(config)
+    config, before = as_begun(as_tuned(config))
     check_loss(resolved(config, 1, 0))
     check_trunk(config)
     device = begin(config.run, config.run.folder)
@@ -68,6 +70,8 @@ def train_image(config: TrainImage, progress: Progress) -> Path:
     model = image_model(described, text, latents)
     if config.start_from and before is None:
         load_start(model, config.start_from)
+    if config.run.freeze == "encoder":
+        freeze_text(model, config.run.source)
     bound = config.loss == "vlb"
     importance = bound if config.importance is None else config.importance
     history = LossHistory(shape.diffusion_steps) if importance else None

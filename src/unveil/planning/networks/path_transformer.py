@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unveil.network.condition import Condition
+from unveil.network.inference_layout import recording
 from unveil.network.layers import ModulatedBlock, fourier, mlp, sinusoids
 
 
@@ -83,7 +84,7 @@ class PathTransformer(nn.Module):
         vector, indices = cond.prefix if isinstance(cond.prefix, tuple) else self._once(cond.vector, valid)
         condition = F.silu(self.time(sinusoids(1000.0 * time, self.width)) + vector)  # (B, W)
         h = self.enter(tokens) + indices  # (B, N, W)
-        mask = None if bool(valid.all()) else valid
+        mask = None if not recording() and bool(valid.all()) else valid
         for block in self.blocks:
             h = block(h, condition, mask)
         shift, scale = self.final(condition)[:, None].chunk(2, dim=-1)

@@ -77,7 +77,7 @@ class SequenceTransformer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, cond: Condition | None = None) -> Tensor:
         vector = None if cond is None else cond.vector
-        return self.leave(self.trunk(x, time, vector)).reshape(len(x), -1, x.shape[2])[:, : x.shape[1]]
+        return self.leave(self.trunk(x, time, vector)).reshape(x.shape[0], -1, x.shape[2])[:, : x.shape[1]]
 
 
 class SequenceValue(nn.Module):

@@ -71,7 +71,7 @@ class ConditionalUNet(nn.Module):
             raise ValueError(
                 f"ConditionalUNet: a horizon of {x.shape[1]} cannot be halved {self.levels - 1} times"
             )
-        embedding = self._embedding(len(x), self.time(sinusoids(time, self.step, inclusive=True)), cond)
+        embedding = self._embedding(x.shape[0], self.time(sinusoids(time, self.step, inclusive=True)), cond)
         h, kept = x.transpose(1, 2), list[Tensor]()  # (B, A, H)
         for k, blocks in enumerate(self.down):
             for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]

@@ -1,10 +1,11 @@
-"""Image encoder of policies: a ResNet-18 with GroupNorm, followed by a spatial softmax.
+"""Image encoder of policies: a ResNet-18 or -34 with GroupNorm, followed by a spatial softmax.
 
 He et al. 2016, table 1, without the last pooling; Finn et al. 2016 for the spatial softmax. It is the
 function of the image encoders of Diffusion Policy (robomimic's `VisualCore` followed by ReLU) and of LeRobot
 (`DiffusionRgbEncoder`), which differ in names only; the other one of Diffusion Policy (torchvision's
 ResNet-18 in `MultiImageObsEncoder`) has mean pooling instead. BatchNorm does not work with averaged weights
-(Chi et al. 2023, section IV-B), hence GroupNorm, with 16 channels per group.
+(Chi et al. 2023, section IV-B), hence GroupNorm, with 16 channels per group. Policies that were trained with
+BatchNorm, as LeRobot's defaults since 2026, keep the statistics of that training.
 """
 
 from itertools import pairwise
@@ -12,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+RESNET18, RESNET34 = (2, 2, 2, 2), (3, 4, 6, 3)
 
 
 class ImageEncoder(nn.Module):
@@ -28,6 +31,8 @@ class ImageEncoder(nn.Module):
             8 width.
         width: channels of the first of four levels, a multiple of 16; each level has twice as many as the one
             before.
+        blocks: residual blocks of each level: (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) is ResNet-34.
+        batch_norm: `RecordedBatchNorm` in place of GroupNorm.
     Raises:
         ValueError: another width, images so small that one position is left for the spatial softmax, or
             images of another size.
@@ -40,6 +45,8 @@ class ImageEncoder(nn.Module):
         keypoints: int | None = 32,
         outputs: int | None = None,
         width: int = 64,
+        blocks: tuple[int, ...] = RESNET18,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         if width % 16 or min(size) < 1 or (keypoints is not None and max(size) <= 32):
@@ -50,10 +57,13 @@ class ImageEncoder(nn.Module):
         self.size, self.channels = size, channels
         self.outputs = 8 * width if keypoints is None else outputs or 2 * keypoints
         self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
-        self.norm = _norm(width)
+        self.norm = _norm(width, batch_norm)
         widths = [width, width, 2 * width, 4 * width, 8 * width]
         self.levels = nn.ModuleList(
-            nn.ModuleList([ResidualConv2d(a, b, stride=1 if k == 0 else 2), ResidualConv2d(b, b)])
+            nn.ModuleList(
+                ResidualConv2d(b if i else a, b, 2 if k and not i else 1, batch_norm)
+                for i in range(blocks[k])
+            )
             for k, (a, b) in enumerate(pairwise(widths))
         )
         self.pool = None if keypoints is None else SpatialSoftmax(8 * width, keypoints)
@@ -79,14 +89,14 @@ class ResidualConv2d(nn.Module):
     x' is x, or norm(1 x 1 conv(x)) where the shape changes.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, batch_norm: bool = False) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.first_norm, self.second_norm = _norm(outputs), _norm(outputs)
+        self.first_norm, self.second_norm = (_norm(outputs, batch_norm) for _ in range(2))
         changes = stride != 1 or inputs != outputs
         self.skip = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if changes else nn.Identity()
-        self.skip_norm = _norm(outputs) if changes else nn.Identity()
+        self.skip_norm = _norm(outputs, batch_norm) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.second_norm(self.second(F.relu(self.first_norm(self.first(x)))))
@@ -148,5 +158,26 @@ def _spare(images: Tensor, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(channels // 16, channels)
+class RecordedBatchNorm(nn.Module):
+    """gain (x - mean) / sqrt(variance + 1e-5) + shift over (B, C, h, w), with recorded means and variances.
+
+    In training, too: statistics of small batches would change those that the weights were trained with.
+    Ioffe & Szegedy 2015, for inference.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias)
+
+
+def _norm(channels: int, batch: bool = False) -> nn.Module:
+    return RecordedBatchNorm(channels) if batch else nn.GroupNorm(channels // 16, channels)

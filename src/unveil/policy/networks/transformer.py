@@ -77,7 +77,7 @@ class PolicyTransformer(nn.Module):
         generator = self._generator()
         memory = sinusoids(time, self.width, inclusive=True)[:, None]
         if self.observe is not None:
-            memory = torch.cat([memory, self.observe(self._tokens(len(x), cond))], dim=1)
+            memory = torch.cat([memory, self.observe(self._tokens(x.shape[0], cond))], dim=1)
         memory = memory + self.memory_place[: memory.shape[1]]  # (B, 1 + n, W)
         memory = self.memory(dropped(memory, self.dropout_inputs, generator))
         h = dropped(self.enter(x) + self.place[: x.shape[1]], self.dropout_inputs, generator)  # (B, h, W)

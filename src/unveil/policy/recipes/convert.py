@@ -62,6 +62,8 @@ def our_config(described: Described) -> JsonObject:
             "parts": [asdict(part) for part in it.parts],
             "image_keypoints": it.keypoints,
             "image_width": 64,
+            "image_blocks": list(it.blocks),
+            "image_batch_norm": it.batch_norm,
             "observations": sum(math.prod(part.shape) for part in it.parts),
             "actions": network.features,
             "n_obs": it.observed,
@@ -259,7 +261,8 @@ def _rows(read: PolicyWeights) -> dict[str, str]:
             f"{'causal' if network.causal else 'not causal'}, dropout {network.dropout:g}"
         )
     encoders = len({part.encoder for part in it.parts} - {None})
-    images = {"images": f"{encoders} x ResNet-18, {images_size:,} parameters in all"} if images_size else {}
+    resnet = f"ResNet-{34 if sum(it.blocks) == 16 else 18}{' with BatchNorm' if it.batch_norm else ''}"
+    images = {"images": f"{encoders} x {resnet}, {images_size:,} parameters in all"} if images_size else {}
     crops = {part.key: f" (cropped to {part.crop[0]}x{part.crop[1]})" for part in it.parts if part.crop}
     observed = ", ".join(f"{p.key} {'x'.join(map(str, p.shape))}{crops.get(p.key, '')}" for p in it.parts)
     clipped = "" if it.clip is None else f", clipped to {it.clip:g}"

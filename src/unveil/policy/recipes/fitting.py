@@ -29,6 +29,7 @@ INHERITED = (  # by students, and by runs that begin with the weights of another
     *("predicts", "widths", "kernel", "step_width", "width", "depth", "heads"),
     *("crop", "image_width", "image_keypoints"),
 )
+STATISTICS = ("observed.", "acted.", "pictured.")  # tensors that normalise observations and actions
 
 
 class Demonstrated(NamedTuple):

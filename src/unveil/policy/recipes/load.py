@@ -13,6 +13,7 @@ from unveil.files.json_objects import JsonObject
 from unveil.policy.model import PolicyModel, PolicyShape, fast_policy
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.observation import ObservationEncoder, Part
+from unveil.policy.networks.resnet18 import RESNET18
 from unveil.policy.networks.transformer import PolicyTransformer
 from unveil.policy.policy import Policy
 from unveil.policy.settings import PolicySettings
@@ -56,8 +57,11 @@ def check_policy(config: JsonObject) -> None:
         raise ValueError(f"observation is {config['observation']!r}")
     if config["network"] not in ("cnn", "transformer") or not 0.0 <= float(config["dropout"]) < 1.0:
         raise ValueError(f"network is {config['network']!r} and dropout {config['dropout']!r}")
+    blocks = config.get("image_blocks", [2, 2, 2, 2])
+    if len(blocks) != 4 or not all(type(n) is int and 0 < n < 100 for n in blocks):
+        raise ValueError(f"image_blocks are {blocks!r}")
     for part in config["parts"] if isinstance(config.get("parts"), list) else []:
-        numbers = [*part["shape"], *(part["crop"] or [])]
+        numbers = [*part["shape"], *(part["crop"] or []), *(part.get("resize") or [])]
         image = type(part["encoder"]) is int and len(part["shape"]) == 3
         if (
             not isinstance(part["key"], str)
@@ -88,9 +92,13 @@ def parts_of(config: JsonObject) -> tuple[Part, ...]:
     if not isinstance(listed, list):
         return ()
     return tuple(
-        Part(it["key"], tuple(it["shape"]), it["encoder"], None if it["crop"] is None else tuple(it["crop"]))
+        Part(it["key"], tuple(it["shape"]), it["encoder"], _pair(it["crop"]), _pair(it.get("resize")))
         for it in cast(list[JsonObject], listed)
     )
+
+
+def _pair(listed: list[int] | None) -> tuple[int, int] | None:
+    return None if listed is None else (listed[0], listed[1])
 
 
 def shape_of(config: JsonObject) -> PolicyShape:
@@ -110,7 +118,13 @@ def policy_model(config: JsonObject) -> PolicyModel:
     """The untrained model of a run's config."""
     shape, encoder = shape_of(config), None
     if shape.images:
-        encoder = ObservationEncoder(shape.parts, config["image_keypoints"], width=config["image_width"])
+        encoder = ObservationEncoder(
+            shape.parts,
+            config["image_keypoints"],
+            width=config["image_width"],
+            blocks=tuple(config.get("image_blocks", RESNET18)),
+            batch_norm=bool(config.get("image_batch_norm", False)),
+        )
     features = shape.observations if encoder is None else encoder.size
     if config["network"] == "cnn":
         vector = shape.prefix + (0 if shape.condition == "inpainting" else shape.n_obs * features)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unveil.policy.networks.conditional_unet1d import ConditionalUNet
 from unveil.policy.networks.observation import ObservationEncoder, Part
+from unveil.policy.networks.resnet18 import RESNET18
 from unveil.policy.networks.transformer import PolicyTransformer
 
 Release = Literal["real-stanford/diffusion_policy", "lerobot"]
@@ -67,6 +68,7 @@ class Described:
         policy: name of its class in the release.
         parts: parts of an observation, in the order of a step's vector; images have encoders.
         keypoints: keypoints of the encoders' spatial softmax; None for encoders with mean pooling.
+        blocks, batch_norm: residual blocks of each level of the encoders, and whether they have BatchNorm.
         condition: how the network is conditioned on observations: by FiLM, as tokens, or by inpainting of
             trajectories that hold observations, too.
         horizon, observed, n_action: number of actions of a chunk, of observations of a decision, and of
@@ -92,6 +94,8 @@ class Described:
     predicts: Literal["eps", "x0"]
     clip: float | None
     sampler: str
+    blocks: tuple[int, ...] = RESNET18
+    batch_norm: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,8 @@ def model_of(described: Described) -> nn.ModuleDict:
         network = ConditionalUNet(*it) if isinstance(it, UNetShape) else PolicyTransformer(*it)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ValueError(f"its network is not valid ({error})") from error
-    encoder = ObservationEncoder(described.parts, described.keypoints)
+    blocks, batch = described.blocks, described.batch_norm
+    encoder = ObservationEncoder(described.parts, described.keypoints, blocks=blocks, batch_norm=batch)
     return nn.ModuleDict({"network": network, "observation": encoder})
 
 

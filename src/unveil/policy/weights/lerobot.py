@@ -16,6 +16,7 @@ from unveil.errors import UnveilError
 from unveil.files.json_objects import JsonObject, read_object
 from unveil.files.safetensors import read_tensors
 from unveil.policy.networks.observation import Part
+from unveil.policy.networks.resnet18 import RESNET18, RESNET34
 from unveil.policy.weights.description import (
     Described,
     Linear,
@@ -31,6 +32,8 @@ from unveil.policy.weights.names import Names, encoder_names, unet_names
 
 STATE, ENVIRONMENT, ACTION = "observation.state", "observation.environment_state", "action"
 _BUFFERS = ("normalize_inputs.", "normalize_targets.", "unnormalize_outputs.")
+BACKBONES = {"resnet18": RESNET18, "resnet34": RESNET34}
+OTHERS = ("n_obs_steps", "normalization_mapping", "chunk_size")  # fields of every policy's config
 _EPS = 1e-8  # LeRobot's value for a deviation or a range of zero
 
 
@@ -46,7 +49,8 @@ def lerobot_config(folder: Path) -> dict[str, object] | None:
         return None
     sides = [("input_features", "output_features"), ("input_shapes", "output_shapes")]
     named = any(all(isinstance(config.get(name), dict) for name in pair) for pair in sides)
-    return config if named or config.get("type") == "diffusion" else None
+    typed = isinstance(config.get("type"), str) and any(name in config for name in OTHERS)
+    return config if named or typed or config.get("type") == "diffusion" else None
 
 
 def read_policy_folder(folder: Path, config: dict[str, object] | None = None) -> PolicyWeights:
@@ -143,18 +147,20 @@ def describe(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Des
     network = unet_shape(tensors, "diffusion.unet.", _whole(config, "n_groups"))
     shapes = _input_shapes(config)
     images = {key: shape for key, shape in shapes.items() if len(shape) == 3}
-    if images and config.get("use_group_norm") is not True:
-        raise ValueError("its image encoder has BatchNorm (use_group_norm false), ours GroupNorm")
-    if images and (config.get("vision_backbone") != "resnet18" or config.get("resize_shape") is not None):
+    backbone = str(config.get("vision_backbone", "resnet18"))[:40]
+    if images and backbone not in BACKBONES:
         raise ValueError(
-            "its image encoder is not a resnet18 without resizing (vision_backbone, resize_shape)"
+            f"its image encoder is {backbone} (vision_backbone); {' and '.join(BACKBONES)} are known"
         )
     if STATE not in shapes:
         raise ValueError(f"its config has no {STATE}")
     apart = config.get("use_separate_rgb_encoder_per_camera") is True
     parts = [Part(STATE, shapes[STATE])]
     for i, (key, shape) in enumerate(images.items()):
-        parts.append(Part(key, shape, i if apart else 0, window(config.get("crop_shape"), shape)))
+        resize = resized(config.get("resize_shape"))
+        seen = shape if resize is None else (shape[0], *resize)
+        crop = window(cropped(config, resize), seen)
+        parts.append(Part(key, shape, i if apart else 0, crop, resize))
     if ENVIRONMENT in shapes:
         parts.append(Part(ENVIRONMENT, shapes[ENVIRONMENT]))
     steps = _whole(config, "num_train_timesteps")
@@ -179,7 +185,33 @@ def describe(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Des
         predicts=prediction(config.get("prediction_type")),
         clip=float(bound) if config.get("clip_sample") is True else None,
         sampler=f"{sampler[:40]}, {config.get('num_inference_steps') or steps} steps",
+        blocks=BACKBONES.get(backbone, RESNET18),
+        batch_norm=bool(images) and config.get("use_group_norm") is not True,
     )
+
+
+def resized(listed: object) -> tuple[int, int] | None:
+    """The size (h, w) to which LeRobot's encoder resizes images; None: it does not.
+
+    Raises:
+        ValueError: anything else.
+    """
+    match listed:
+        case None:
+            return None
+        case [int(height), int(width)] if 0 < height < 10_000 and 0 < width < 10_000:
+            return height, width
+        case _:
+            raise ValueError(f"its images cannot be resized to {str(listed)[:40]} (resize_shape)")
+
+
+def cropped(config: Mapping[str, object], resize: tuple[int, int] | None) -> object:
+    """The crop of a config: `crop_shape`, or `crop_ratio` of the resized image."""
+    ratio = config.get("crop_ratio", 1.0)
+    crop = config.get("crop_shape")
+    if crop is None and resize is not None and isinstance(ratio, int | float) and 0.0 < ratio < 1.0:
+        return [int(ratio * side) for side in resize]
+    return crop
 
 
 def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[str, Tensor]:
@@ -194,8 +226,10 @@ def renamed_policy(tensors: Mapping[str, Tensor], described: Described) -> dict[
     table: Names = unet_names(it, "diffusion.unet.", lerobot=True)
     for encoder in {part.encoder for part in described.parts if part.encoder is not None}:
         net = f"diffusion.rgb_encoder.{encoder}" if apart else "diffusion.rgb_encoder"
-        table |= encoder_names(encoder, f"{net}.backbone", f"{net}.pool.nets", f"{net}.out")
-    others = [name for name in tensors if name.startswith(_BUFFERS) or name.endswith(".pool.pos_grid")]
+        parts = f"{net}.backbone", f"{net}.pool.nets", f"{net}.out"
+        table |= encoder_names(encoder, *parts, described.blocks, described.batch_norm)
+    unused = (".pool.pos_grid", ".num_batches_tracked")
+    others = [name for name in tensors if name.startswith(_BUFFERS) or name.endswith(unused)]
     parameters = {name: value for name, value in tensors.items() if name not in others}
     return renamed(parameters, table, described)
 

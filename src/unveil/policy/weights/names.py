@@ -89,7 +89,14 @@ def split(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return parts
 
 
-def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
+def encoder_names(
+    number: int,
+    backbone: str,
+    mix: str,
+    leave: str,
+    blocks: tuple[int, ...] = (2, 2, 2, 2),
+    batch_norm: bool = False,
+) -> Names:
     """The table of one image encoder of an `ObservationEncoder`, whose parts have these names in the release.
 
     Args:
@@ -97,13 +104,15 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
         backbone: torchvision's ResNet-18; its parts are numbered in encoders without its last layers, and
             named by torchvision in others.
         mix, leave: the spatial softmax and the last layer; "" for an encoder without them.
+        blocks: residual blocks of each level.
+        batch_norm: norms have the statistics of BatchNorm, too.
     """
     ends, levels = (("0", "1"), "{}") if mix else (("conv1", "bn1"), "layer{}")
     pairs = {"stem": f"{backbone}.{ends[0]}", "norm": f"{backbone}.{ends[1]}"} | (
         {"pool.mix": mix, "leave": leave} if mix else {}
     )
     for level in range(4):
-        for block in range(2):
+        for block in range(blocks[level]):
             theirs = levels.format(level + (4 if mix else 1))
             ours, mine = f"levels.{level}.{block}", f"{backbone}.{theirs}.{block}"
             pairs |= {f"{ours}.first": f"{mine}.conv1", f"{ours}.second": f"{mine}.conv2"}
@@ -111,7 +120,14 @@ def encoder_names(number: int, backbone: str, mix: str, leave: str) -> Names:
             if level and not block:
                 pairs |= {f"{ours}.skip": f"{mine}.downsample.0", f"{ours}.skip_norm": f"{mine}.downsample.1"}
     bare = {"stem", *(name for name in pairs if name.endswith((".first", ".second", ".skip")))}
-    return _both(pairs, f"observation.encoders.{number}.", "", bare)
+    ours = f"observation.encoders.{number}."
+    table = _both(pairs, ours, "", bare)
+    if batch_norm:
+        norms = [name for name in pairs if name.endswith("norm")]
+        table |= {
+            f"{ours}{n}.{end}": f"{pairs[n]}.{end}" for n in norms for end in ("running_mean", "running_var")
+        }
+    return table
 
 
 def _both(pairs: Mapping[str, str], ours: str, theirs: str, bare: Iterable[str] = ()) -> Names:

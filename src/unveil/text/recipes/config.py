@@ -133,7 +133,11 @@ class TrainText:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.lora_rank and self.checkpoint is None:
+        if self.run.source and self.checkpoint not in (None, self.run.source):
+            raise ValueError("`from` and `checkpoint` both name the initial weights; give one of them")
+        if self.run.statistics != "kept" or self.run.freeze != "none":
+            raise ValueError("`statistics` and `freeze`: text models have no statistics and no encoder")
+        if self.lora_rank and self.checkpoint is None and not self.run.source:
             raise ValueError("`lora_rank` needs a `checkpoint` to adapt")
         if self.shape.vocabulary != SHAPE.vocabulary:
             raise ValueError("`vocabulary` is that of the tokenizer: give it to `unveil data text`")

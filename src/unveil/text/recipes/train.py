@@ -57,6 +57,8 @@ def train_text(config: TrainText, progress: Progress) -> Path:
         UnveilError: the checkpoint, the data or the run folder cannot be used.
         ValueError: LoRA targets that the network does not have, or `form` of a causal model.
     """
+    if config.run.source:
+        config = replace(config, checkpoint=config.run.source)
     if config.shape.causal and config.form != TRAIN_PRESETS[config.preset].form:
         raise ValueError(
             f"`form={config.form}` is for masked models; the loss of a `causal` model is its exact "

@@ -24,20 +24,27 @@ LEAST = 8  # smallest side for a discriminator
 
 def train_autoencoder(config: TrainAutoencoder, progress: Progress) -> Path:
     """Train an `Autoencoder`; returns the run folder."""
+    import dataclasses
     from functools import partial
 
     import torch
 
     from unveil.image.data.images import RandomImages
     from unveil.image.latents.autoencoder_training import LossWeights, autoencoder_batches, autoencoder_loss
-    from unveil.image.recipes.autoencoder.config import TrainAutoencoder
-    from unveil.image.recipes.autoencoder.load import trained_model
+    from unveil.image.recipes.autoencoder.config import AutoencoderFlags, TrainAutoencoder
+    from unveil.image.recipes.autoencoder.load import read_autoencoder_config, trained_model
     from unveil.image.recipes.images import images_of, report
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import beginning, freeze, inherited, take_over
     from unveil.runs.flags import flat
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.folder
+    begun = beginning(config.run, run)
+    if begun is not None:
+        names = tuple(field.name for field in dataclasses.fields(AutoencoderFlags))
+        has = read_autoencoder_config(begun)
+        config = inherited(config, has, (*names, "discriminator_width", "adversarial"))
     check_flags(config)
     device = begin(config.run, run)
     fields = flat(config) | {"asked_size": config.images.reading.size, "classes": False, "names": ()}
@@ -47,6 +54,9 @@ def train_autoencoder(config: TrainAutoencoder, progress: Progress) -> Path:
     described = as_json(fields | of_images(config, images))
     torch.manual_seed(config.run.seed)  # initial weights
     model = trained_model(described)
+    if begun is not None:
+        take_over(model, begun, config.run)
+        freeze(config.run, None, "an autoencoder that is trained")
     random, size, shape = RandomImages(images, config.images.flip), config.run.batch_size, model.network.shape
 
     def draws(count: int) -> Callable[[torch.Generator], AutoencoderBatch]:

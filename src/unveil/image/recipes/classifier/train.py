@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     """Train an `ImageClassifier`; returns the run folder."""
+    import dataclasses
 
     import torch
 
@@ -25,12 +26,18 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     from unveil.image.data.images import RandomImages
     from unveil.image.recipes.classifier.config import TRAIN_PRESETS, TrainClassifier
     from unveil.image.recipes.images import LOWER, of_images, read_for
-    from unveil.image.recipes.load import shape_of
+    from unveil.image.recipes.load import read_classifier_config, shape_of
+    from unveil.image.recipes.training_flags import UNetFlags
     from unveil.image.training import image_batches
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import beginning, check_sizes, freeze, inherited, take_over
     from unveil.runs.training import Task, as_json, begin, run_task
 
     device = begin(config.run, config.run.folder)
+    begun = beginning(config.run, config.run.folder)
+    has = {} if begun is None else read_classifier_config(begun)
+    names = tuple(field.name for field in dataclasses.fields(UNetFlags))
+    config = config if begun is None else inherited(config, has, ("schedule", "clean", *names))
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     if images.labels is None or len(images.names) < 2:
         data = config.images.data
@@ -49,6 +56,10 @@ def train_classifier(config: TrainClassifier, progress: Progress) -> Path:
     shape = shape_of(described)
     torch.manual_seed(config.run.seed)  # initial weights
     model = ImageClassifier(shape, config.clean)
+    if begun is not None:
+        check_sizes(described, has, config.run.source, channels="channels", size="pixels", names="as classes")
+        take_over(model, begun, config.run)
+        freeze(config.run, None, "a classifier")
     random, size = RandomImages(images, config.images.flip), config.run.batch_size
 
     def draws(count: int) -> Callable[[torch.Generator], ImageBatch]:

@@ -29,9 +29,11 @@ def train_clip(config: TrainClip, progress: Progress) -> Path:
     from unveil.image.recipes.prompts import new_text
     from unveil.image.training import image_batches
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import refuse
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.folder
+    refuse(config.run, "the vocabulary of a CLIP is that of its captions; go on with `resume` and `new_data`")
     device = begin(config.run, run)
     images, fields = read_for(config, config.images.reading.size, config.run, progress)
     if images.captions is None or len(set(images.captions)) < 2:

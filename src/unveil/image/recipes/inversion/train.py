@@ -50,10 +50,12 @@ def train_inversion(config: TrainInversion, progress: Progress) -> Path:
     )
     from unveil.image.training import image_batches
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import refuse
     from unveil.runs.flags import flat
     from unveil.runs.training import as_json, begin, run_task
 
     run = config.run.folder
+    refuse(config.run, "a word is learned for a model; give that as `base`")
     check_given(config.model, config.pictures)
     device = begin(config.run, run)
     base = open_base(config.model, device)

@@ -45,10 +45,12 @@ def train_lora(config: TrainLora, progress: Progress) -> Path:
     from unveil.image.training import image_batches
     from unveil.image.weights.lora_layers import layers_of
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import refuse
     from unveil.runs.flags import flat
     from unveil.runs.training import as_json, begin, run_task
 
     run, rank = config.run.folder, config.rank
+    refuse(config.run, "adapters are trained on a model; give that as `base`")
     check_given(config.model, config.pictures)
     device = begin(config.run, run)
     base = open_base(config.model, device)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from unveil.runs.progress import Progress
 
 
+SIZES = ("kind", "diffusion_steps", "dimensions", "bins", "width", "layers", "heads")  # of a checkpoint
+
+
 def train_prior(config: TrainPrior, progress: Progress) -> Path:
     """Train a prior; returns the run folder."""
     import torch
@@ -26,7 +29,7 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     from unveil.image.recipes.embedded import check_images, embeddings_of
     from unveil.image.recipes.images import LOWER, read_for
     from unveil.image.recipes.prior.config import TrainPrior
-    from unveil.image.recipes.prior.load import prior_model
+    from unveil.image.recipes.prior.load import prior_model, read_prior_config
     from unveil.image.recipes.stored_clip import begun_clip, clip_digest, read_clip, write_clip
     from unveil.image.unclip.autoregressive_prior import (
         AutoregressivePrior,
@@ -36,10 +39,13 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     )
     from unveil.image.unclip.prior_model import EmbeddedImages, moments, prior_batches, prior_loss
     from unveil.runs.device import enough_memory
+    from unveil.runs.finetuning import beginning, freeze, inherited, take_over
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.folder
     device = begin(config.run, run)
+    if (begun := beginning(config.run, run)) is not None:
+        config = inherited(config, read_prior_config(begun), SIZES)
     stored = begun_clip(config.image_embedding, run, config.run.resume)
     clip = read_clip(stored, config.run.device)
     if config.kind == "autoregressive":
@@ -65,6 +71,10 @@ def train_prior(config: TrainPrior, progress: Progress) -> Path:
     else:
         model.mean, model.std = moments(data.embeddings)
         loss = prior_loss
+
+    if begun is not None:
+        take_over(model, begun, config.run, ("mean", "std", "axes", "low", "high", "edges"))
+        freeze(config.run, None, "a prior")
 
     def draws(count: int) -> Callable[[torch.Generator], PriorBatch | CodesBatch]:
         if config.kind == "autoregressive":

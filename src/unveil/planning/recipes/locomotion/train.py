@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from unveil.runs.training import Task
 
 LOWER = "--horizon or --width"
+INHERITED = (
+    *("model", "horizon", "shortest", "n_diffusion_steps", "inverse", "width", "multiples", "depth", "heads"),
+    *("patch", "normalizer", "returns", "predict_epsilon", "attention"),
+)  # settings of a checkpoint that a training with its weights keeps
+STATISTICS = ("normalization.", "offset", "scale")  # tensors that normalise the data, and a value's returns
 
 
 def run_folder(config: TrainLocomotion | TrainValue) -> Path:
@@ -51,10 +56,24 @@ def _train(config: TrainLocomotion | TrainValue, progress: Progress) -> Path:
     """Train a model, from a data set to a run folder."""
     from unveil.runs.training import begin
 
+    run = run_folder(config)
+    config, begun = begun_with(config)
     check(config)
-    device = begin(config.run, run_folder(config))
-    train_on(config, training_episodes(config.shared), {}, device, progress)
-    return run_folder(config)
+    device = begin(config.run, run)
+    train_on(config, training_episodes(config.shared), {}, device, progress, begun=begun)
+    return run
+
+
+def begun_with(config: TrainLocomotion | TrainValue) -> tuple[TrainLocomotion | TrainValue, Path | None]:
+    """The config with the sizes of the checkpoint that `from` names, and its folder; None without `from`."""
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config
+    from unveil.runs.finetuning import beginning, inherited
+
+    folder = beginning(config.run, run_folder(config), config.shared.start_from)
+    if folder is None or not config.run.source:
+        return config, None
+    has = read_locomotion_config(folder, "value" if isinstance(config, TrainValue) else "locomotion")
+    return inherited(config, renamed_sizes(has), INHERITED), folder
 
 
 def train_on(
@@ -64,6 +83,7 @@ def train_on(
     device: torch.device,
     progress: Progress,
     returns: Float[np.ndarray, " N"] | None = None,
+    begun: Path | None = None,
 ) -> None:
     """Train a diffusion or a value on episodes, and write its run folder.
 
@@ -71,7 +91,10 @@ def train_on(
         more: further contents of config.json, such as the interface.
         device: what `begin` returned.
         returns: what the return condition or the value learns; by default the return that follows a step.
+        begun: the checkpoint that `from` names.
     """
+    from unveil.planning.recipes.locomotion.models import read_locomotion_config
+    from unveil.runs.finetuning import check_sizes, freeze, take_over
     from unveil.runs.training import run_task
 
     flags, shared = config.run, config.shared
@@ -79,14 +102,27 @@ def train_on(
     if value and shared.model == "unet" and flags.bfloat16 is None:
         # on CPUs PyTorch 2.13's bfloat16 convolution over a single position has no finite gradient
         flags = replace(flags, bfloat16=False)
-    described = _described(config, episodes, "value" if value else "locomotion") | dict(more)
+    kind = "value" if value else "locomotion"
+    described = _described(config, episodes, kind) | dict(more)
+    if begun is not None:
+        names = {"observations": "observed numbers", "actions": "numbers of an action"}
+        check_sizes(described, read_locomotion_config(begun, kind), flags.source, **names)
     if isinstance(config, TrainValue):
         task = value_task(config, episodes, described, returns)
     else:
         task = diffusion_task(config, episodes, described, returns)
+    if begun is not None:
+        take_over(task.model, begun, flags, STATISTICS)
+        freeze(flags, None, "a planner of trajectories")
     if shared.start_from is not None:
         begin_with(task.model, shared.start_from, described)
     run_task(task, flags, device, run_folder(config), described, type(config)(), progress)
+
+
+def renamed_sizes(has: JsonObject) -> JsonObject:
+    """A config.json with the fields of a training, which converted checkpoints have by other names."""
+    own = {"n_diffusion_steps": has["diffusion_steps"], "predict_epsilon": has["predicts"] == "eps"}
+    return {"model": "unet"} | has | own
 
 
 def begin_with(model: torch.nn.Module, place: Path, described: JsonObject) -> None:

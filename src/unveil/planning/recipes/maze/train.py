@@ -12,6 +12,9 @@ from unveil.planning.recipes.maze.data import load_data, unmarked
 from unveil.planning.recipes.maze.load import find_layout, path_model, published_model
 from unveil.runs.flags import flat
 
+INHERITED = ("width", "depth", "heads", "stride", "patch")  # of the checkpoint that a training begins with
+OWN = ("support", "speed_limit", "acceleration_limit")  # tensors that describe the maze, not the network
+
 if TYPE_CHECKING:
     import torch
 
@@ -84,11 +87,14 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
 
     from unveil.planning.recipes.maze.config import TrainMaze
     from unveil.planning.recipes.maze.paper import paper_task
+    from unveil.runs.finetuning import beginning, freeze, take_over
     from unveil.runs.training import as_json, begin, run_task
 
     layout = find_layout(config.maze)
-    check_training(config)
     run = config.run.out or Path("runs") / f"maze-{layout.name}-{config.preset}"
+    begun = beginning(config.run, run)
+    config = config if begun is None else begun_with(config, begun)
+    check_training(config)
     device = begin(config.run, run)
     episodes = load_data(config, progress)
     task = (
@@ -96,6 +102,9 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
         if config.preset == "paper"
         else path_task(config, episodes, progress)
     )
+    if begun is not None:  # where data went, and how fast, is always that of the new data
+        take_over(task.model, begun, config.run, ("mean", "deviation", "normalization."), OWN)
+        freeze(config.run, None, "a planner of mazes")
     described = flat(config) | {
         "recipe": "maze",
         "maze": layout.name,
@@ -114,6 +123,25 @@ def train_maze(config: TrainMaze, progress: Progress) -> Path:
         partial(draw_samples, layout, described, run),
     )
     return run
+
+
+def begun_with(config: TrainMaze, folder: Path) -> TrainMaze:
+    """The config with the network of the checkpoint that it begins with.
+
+    Raises:
+        UnveilError: a checkpoint of Diffuser as published for another preset, or the reverse.
+    """
+    from unveil.errors import UnveilError
+    from unveil.planning.recipes.maze.load import read_maze_config
+    from unveil.runs.finetuning import inherited
+
+    has = read_maze_config(folder)
+    if (has["preset"] == "paper") != (config.preset == "paper"):
+        raise UnveilError(
+            f"{config.run.source} has the preset {has['preset']}, not {config.preset}; give `preset="
+            f"{has['preset']}`"
+        )
+    return inherited(config, has, INHERITED)
 
 
 def draw_samples(

@@ -38,7 +38,7 @@ def train_planner(config: TrainPlanner, progress: Progress) -> Path:
     """Train the diffusion, and the value where it is wanted; returns the run folder above both."""
     from unveil.errors import UnveilError
     from unveil.files.notes import note
-    from unveil.planning.recipes.locomotion.train import check, train_on, trained_on
+    from unveil.planning.recipes.locomotion.train import begun_with, check, train_on, trained_on
     from unveil.runs.training import begin
 
     if not config.data:
@@ -53,12 +53,19 @@ def train_planner(config: TrainPlanner, progress: Progress) -> Path:
     more = {"interface": interface.described(), "observe": list(config.observe), "goal": config.goal}
     kept = trained_on(episodes, shared)
     returns, relative = (None, None) if goal or is_body(config) else outcomes(config, kept, progress)
-    train_on(diffusion_config(config, run, len(interface.goal)), kept, more, device, progress, relative)
+    diffusion, begun = begun_with(of_part(diffusion_config(config, run, len(interface.goal)), "diffusion"))
+    train_on(diffusion, kept, more, device, progress, relative, begun)
     if goal and config.value:
         note("plans lead to goals, so no value function is trained")
     elif config.value:
-        train_on(value_config(config, run), kept, more, device, progress, returns)
+        value, begun = begun_with(of_part(value_config(config, run), "value"))
+        train_on(value, kept, more, device, progress, returns, begun)
     return run
+
+
+def of_part(config: TrainLocomotion | TrainValue, name: str) -> TrainLocomotion | TrainValue:
+    """The config with `from` as a part of the planner that it names."""
+    return changed(config, source=str(Path(config.run.source) / name)) if config.run.source else config
 
 
 def is_body(config: TrainPlanner) -> bool:

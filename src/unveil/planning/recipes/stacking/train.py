@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unveil.planning.recipes.stacking.config import DataStacking, TrainStacking
 from unveil.planning.recipes.stacking.data import data_path, make_stacking_data
-from unveil.planning.recipes.stacking.load import stacking_model
+from unveil.planning.recipes.stacking.load import SIZES, read_stacking_config, stacking_model
 from unveil.runs.flags import JobFlags, flat
 
 if TYPE_CHECKING:
@@ -31,9 +31,12 @@ def train_stacking(config: TrainStacking, progress: Progress) -> Path:
     from unveil.files.notes import note
     from unveil.planning.data.stacking_windows import StackingWindows
     from unveil.planning.stacking.training import stacking_batches, stacking_loss
+    from unveil.runs.finetuning import beginning, freeze, inherited, take_over
     from unveil.runs.training import Task, as_json, begin, run_task
 
     run = config.run.out or Path("runs") / "stacking"
+    if (begun := beginning(config.run, run)) is not None:
+        config = inherited(config, read_stacking_config(begun), SIZES)
     device = begin(config.run, run)
     episodes = load_data(config, progress)
     try:
@@ -48,6 +51,9 @@ def train_stacking(config: TrainStacking, progress: Progress) -> Path:
     torch.manual_seed(config.run.seed)  # initial weights
     model = stacking_model(flat(config))
     model.normalization.learn(windows.commands.double().numpy(), "gaussian")
+    if begun is not None:
+        take_over(model, begun, config.run, ("normalization.",))
+        freeze(config.run, None, "a planner of block stacking")
 
     def draws(count: int) -> Callable[[torch.Generator], StackingBatch]:
         return stacking_batches(windows, count, config.goal_drop)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from unveil.files.json_objects import JsonObject
 from unveil.policy.data.chunks import published_split
 from unveil.policy.data.frames import Held
 from unveil.policy.model import PolicyModel
 from unveil.policy.recipes.fitting import (
     INHERITED,
+    STATISTICS,
     Demonstrated,
     as_student,
     check,
@@ -21,13 +20,16 @@ from unveil.policy.recipes.fitting import (
     untrained,
     windows_of,
 )
-from unveil.policy.recipes.load import load_policy_model, read_policy_config
+from unveil.policy.recipes.load import PICTURE, load_policy_model, parts_of, read_policy_config
 from unveil.policy.recipes.pusht.config import TrainPushT
 from unveil.policy.recipes.pusht.data import observations_of, pusht_demonstrations
 from unveil.runs.checkpoints import find_checkpoint
+from unveil.runs.finetuning import beginning, freeze, inherited, take_over
 from unveil.runs.flags import changed, flat
 from unveil.runs.progress import Progress
 from unveil.runs.training import as_json, begin
+
+CARRIED = ("groups", "scale", "dropout_inputs", "causal", "clip")  # fields that no flag sets
 
 
 def train_pusht(config: TrainPushT, progress: Progress) -> Path:
@@ -41,8 +43,8 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
         kept = {name: of_run[name] for name in ("observation", "crop") if name in of_run}
         config = replace(config, model=as_student(config.model, folder), **kept)
         teacher = load_policy_model(folder, device)
-    beginning = None if config.start_from is None else find_checkpoint(str(config.start_from))
-    config, carried = (config, {}) if beginning is None else begun_with(config, beginning)
+    begun = beginning(config.run, config.run.folder, config.start_from)
+    config, carried = (config, {}) if begun is None else begun_with(config, begun)
     demonstrations = pusht_demonstrations(config.data, config.observation)
     demonstrations = demonstrations.chosen(
         published_split(len(demonstrations.episode_ends), config.hold_out, config.episodes, config.split_seed)
@@ -57,8 +59,9 @@ def train_pusht(config: TrainPushT, progress: Progress) -> Path:
     chunks = windows_of(data, config.model)
     described = as_json(flat(config) | sizes_of(data, chunks) | carried | {"recipe": "pusht"})
     model = untrained(described, data, config.run.seed)
-    if beginning is not None:  # with the limits that its weights were trained with
-        model.load_state_dict(load_policy_model(beginning, torch.device("cpu")).state_dict())
+    if begun is not None:  # with the limits that its weights were trained with, unless they are learned anew
+        take_over(model, begun, config.run, STATISTICS)
+        freeze(config.run, model.encoder, f"{config.run.source}, which sees no pictures,")
     return train_policy_model(model, chunks, described, config.run, TrainPushT(), device, progress, teacher)
 
 
@@ -69,14 +72,22 @@ def begun_with(config: TrainPushT, folder: Path) -> tuple[TrainPushT, JsonObject
         ValueError: a run with observations that `unveil train pusht` does not know, or `distill` is set too.
     """
     start = read_policy_config(folder)
+    flag = "from" if config.run.source else "start_from"
     if config.model.distill:
-        raise ValueError("`start_from` and `distill` both name the initial weights; give one of them")
+        raise ValueError(f"`{flag}` and `distill` both name the initial weights; give one of them")
+    carried = CARRIED
+    if [part.shape for part in parts_of(start)] == [(2,), PICTURE]:  # as pixels, and how its encoder is made
+        start = start | {"observation": "pixels"}
+        carried = (*CARRIED, "parts", "image_blocks", "image_batch_norm")
     if start["observation"] not in ("keypoints", "state", "pixels"):
         raise ValueError(
-            f"`start_from` {config.start_from}: it observes {start['observation']}, but training knows "
-            "keypoints, state and pixels"
+            f"`{flag}` {config.start_from or config.run.source}: it observes {start['observation']}, "
+            "but training knows keypoints, state and pixels"
         )
-    inherited = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
-    inherited["widths"] = tuple(start["widths"])
-    others = ("groups", "scale", "dropout_inputs", "causal", "clip")
-    return changed(config, **inherited), {name: start[name] for name in others if name in start}
+    taken = {name: start[name] for name in carried if name in start}
+    if "parts" in taken:
+        taken["observation"] = "agent+picture"
+    if config.run.source:
+        return inherited(config, start, (*INHERITED, "dropout")), taken
+    own = {name: start[name] for name in (*INHERITED, "dropout") if name in start}
+    return changed(config, **own | {"widths": tuple(start["widths"])}), taken
