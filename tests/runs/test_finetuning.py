@@ -194,6 +194,41 @@ def test_planners_of_trajectories_take_shapes_and_statistics(behaviour, tmp_path
         assert "the statistics that normalise the data are those of" in capsys.readouterr().err
 
 
+def test_planners_of_any_environment_take_their_two_parts(behaviour, tmp_path):
+    words = ["train", "planner", "--data", str(behaviour), "--hold-out", "0", *FEW]
+    small = ["--width", "16", "--depth", "1", "--heads", "2", "--horizon", "8"]
+    run, tuned = tmp_path / "planner", tmp_path / "tuned"
+    assert main([*words, *small, "--out", str(run)]) == 0
+    begun = ["--from", str(run), "--learning-rate", "1e-12", "--out", str(tuned)]
+    assert main([*words, *begun]) == 0
+    for part in ("diffusion", "value"):
+        before = read_tensors(next((run / part).glob("checkpoint-*")) / "ema.safetensors")
+        after = newest(tuned / part)
+        for name, value in before.items():
+            torch.testing.assert_close(after[name], value, rtol=0.0, atol=1e-6)
+        assert described(tuned / part)["width"] == 16
+
+
+def test_planners_of_block_stacking_and_policies_of_any_robot(tmp_path, capsys):
+    data = tmp_path / "stacking.hdf5"
+    assert main(["data", "stacking", "--episodes", "1", "--out", str(data)]) == 0
+    rng = np.random.default_rng(0)
+    own = {"state": rng.normal(size=(60, 5)), "action": rng.normal(size=(60, 3)), "episode_ends": [30, 60]}
+    np.savez(tmp_path / "arm.npz", **own)
+    for words, size in (
+        (["train", "stacking", "--data", str(data)], ["--width", "16", "--depth", "1", "--heads", "2"]),
+        (["train", "policy", "--data", str(tmp_path / "arm.npz")], ["--widths", "8", "16"]),
+    ):
+        run, tuned = tmp_path / words[1], tmp_path / f"{words[1]}-tuned"
+        assert main([*words, *FEW, *size, "--out", str(run)]) == 0
+        begun = ["--from", str(run), "--learning-rate", "1e-12", "--out", str(tuned)]
+        assert main([*words, *FEW, *begun]) == 0
+        before = read_tensors(next(run.glob("checkpoint-*")) / "ema.safetensors")
+        for name, value in before.items():
+            torch.testing.assert_close(newest(tuned)[name], value, rtol=0.0, atol=1e-6)
+        assert "the statistics that normalise the data are those of" in capsys.readouterr().err
+
+
 def test_data_of_other_sizes_are_refused(behaviour, tmp_path, capsys):
     words = ["train", "locomotion", "--dataset", str(behaviour), "--hold-out", "0", *FEW]
     assert main([*words, "--from", "halfcheetah-medium-expert", "--out", str(tmp_path / "run")]) == 2

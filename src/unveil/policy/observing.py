@@ -13,7 +13,7 @@ in lists, numpy arrays or torch tensors on any device.
 
 from collections.abc import Mapping
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -73,7 +73,7 @@ def _piece(part: Part, value: object) -> tuple[Float[np.ndarray, "B D"], bool]:
         return read.reshape(-1, size).astype(np.float32), single
     channels, *size = part.shape
     # of one channel, (h, w) and (h, w, 1) are one picture, and (B, h, w) are several
-    last = tuple(getattr(value, "shape", None) or np.shape(value))[-1:] if axes == 3 else ()  # pyright: ignore[reportArgumentType]
+    last = tuple(getattr(value, "shape", None) or np.shape(cast(Any, value)))[-1:] if axes == 3 else ()
     single = (axes == 3 and (channels != 1 or last == (1,))) or (axes == 2 and channels == 1)
     letters = f"(B, h, w, {channels}), or (h, w, {channels}) for one environment"
     read = numbers(name, value, (None,) * max(axes, 2), letters)

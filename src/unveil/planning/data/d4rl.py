@@ -157,7 +157,7 @@ def read_npz(path: Path | str, how: Reading = DEFAULT) -> Episodes:
     strange = dict[str, str]()
     wanted = [name for name in needed if not name.startswith("observations/")]
     arrays = npz_arrays(
-        path, wanted, [*names, "timeouts"], lambda name, axes: name == "timeouts" or axes < 3, strange
+        path, wanted, [*names, "timeouts"], lambda name, shape: name == "timeouts" or len(shape) < 3, strange
     )
     if names:
         seen = [name.removeprefix("observations/") for name in names]

@@ -60,11 +60,8 @@ def train_policy(config: TrainPolicy, progress: Progress) -> Path:
     described = as_json(flat(config) | {"data": _lasting(config.data)} | sizes_of(data, chunks) | own)
     model = untrained(described, data, config.run.seed)
     if begun is not None:
-        has, sizes = (
-            read_policy_config(begun),
-            {"observations": "observed numbers", "actions": "numbers of an action"},
-        )
-        check_sizes(described, has, config.run.source, **sizes)
+        sizes = {"observations": "observed numbers", "actions": "numbers of an action"}
+        check_sizes(described, read_policy_config(begun), config.run.source, **sizes)
         take_over(model, begun, config.run, STATISTICS)
         freeze(config.run, model.encoder, f"{config.run.source}, which sees no pictures,")
     show(data_summary(config.data, it, data, chunks))
