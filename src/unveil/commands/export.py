@@ -9,7 +9,7 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -33,6 +33,7 @@ LARGEST = 2**31 - 2**26  # bytes of weights in one ONNX file, which holds less t
 TOLERANCE = 1e-5  # of the largest number, and of 1
 APPLICATIONS = ("policy", "planning", "image", "text")
 SMALLEST = {"batch": 1, "horizon": 2, "length": 3}  # dynamic sizes; of the horizon in units of its multiple
+AS_LOADED = Sampling()
 COUNTS = (1, 2)  # batch sizes at which the graph is compared with the library; 3 is recorded
 
 
@@ -55,7 +56,7 @@ class Export:
     format: Literal["torch", "onnx"] | None = None
     """torch: a program of torch.export; onnx: an ONNX graph (extra `export`); by default what the ending of
     OUT says"""
-    sampling: OmitArgPrefixes[Sampling] = field(default_factory=Sampling)
+    sampling: OmitArgPrefixes[Sampling] = AS_LOADED
     threads: Annotated[int, Bounds(0)] = 0
     """number of CPU threads while milliseconds are measured; 0 lets torch decide"""
 
