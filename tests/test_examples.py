@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unveil.cli import VERBS, main
+from unveil.commands.export import Export
 from unveil.commands.parsing import configured, parse
 from unveil.commands.results import Results
 from unveil.errors import UnveilError
@@ -63,6 +64,8 @@ def test_commands_parse(command, capsys):
         parse(Serve, rest, verb, Serve())
     elif verb == "results":
         parse(Results, rest, verb, Results())
+    elif verb == "export":
+        parse(Export, rest, verb)
     else:
         assert main([verb, "--help"] if verb != "demo" else ["--version"]) == 0
 
