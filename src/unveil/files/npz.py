@@ -48,10 +48,7 @@ def npz_arrays(
             claims more than the file can hold.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UnveilError(
-            f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}"
-        )
+    check_file(path)
     with reading(path, WHOLE), zipfile.ZipFile(path) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         if len(members) < len(archive.infolist()):
@@ -100,12 +97,25 @@ def unpacked(path: Path | str) -> bytes:
     return data
 
 
+def check_file(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        UnveilError: a folder, or nothing.
+    """
+    if not path.is_file():
+        raise UnveilError(
+            f"{path}: {'a folder, but an .npz file is needed' if path.is_dir() else 'no such file'}"
+        )
+
+
 def npz_names(path: Path | str) -> list[str]:
     """The names of the arrays of a .npz file.
 
     Raises:
         UnveilError: missing or damaged.
     """
+    check_file(Path(path))
     with reading(path, WHOLE), zipfile.ZipFile(path) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]
 

@@ -35,9 +35,10 @@ def read_d4rl(path: Path | str, how: Reading = DEFAULT) -> Episodes:
         UnveilError: missing, damaged, truncated or wrongly shaped.
     """
     with opened(path) as file:
-        actions = array(file, "actions", "n")
         unrewarded = not how.rewards and stored(file, "rewards") is None
-        rewards = np.zeros(actions.shape[:1], np.float32) if unrewarded else column(array(file, "rewards"))
+        rewards = np.zeros(0, np.float32) if unrewarded else column(array(file, "rewards"))
+        actions = array(file, "actions", "n")
+        rewards = np.zeros(actions.shape[:1], np.float32) if unrewarded else rewards
         timeouts = (
             np.zeros(rewards.shape[:1], dtype=bool)
             if stored(file, "timeouts") is None
@@ -76,6 +77,8 @@ def _episodes(
     """
     values = [matrix(float32(f"{where}: {name or 'observations'!r}", part)) for name, part in parts.items()]
     for value in values:
+        if not value.ndim:
+            raise UnveilError(f"{where}: observations are a single number, but rows (N, D) are needed")
         check_vectors(value, f"{where}: observations")
     named = tuple(name for name in parts if name)
     if len({len(value) for value in values}) > 1:
