@@ -82,7 +82,7 @@ def run(program: Program) -> None:
     parser = argparse.ArgumentParser(
         description=program.about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", action="store_true", help="only make the files of runs/latent-data")
+    parser.add_argument("--data", action="store_true", help="only make the files of data below runs/")
     parser.add_argument(
         "--train", nargs="*", metavar="NAME", choices=program.trainings, help="only train these, or all"
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from unveil.checks import Bounds, check_fields
-from unveil.policy.recipes.model_flags import Count, Model, ModelFlags, Share
+from unveil.policy.recipes.model_flags import PAPER, TINY, Count, Model, ModelFlags, Share
 from unveil.policy.settings import Delayed, PolicySettings
 from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
@@ -167,34 +166,8 @@ class InspectData:
 
 TRAIN_PRESETS = {
     "default": TrainPolicy(),
-    "tiny": changed(
-        TrainPolicy(),
-        preset="tiny",
-        widths=(32, 64, 128),
-        step_width=64,
-        width=96,
-        depth=3,
-        steps=1_500,
-        warmup=100,
-        batch_size=128,
-        learning_rate=1e-3,
-        save_every=500,
-    ),
-    "paper": changed(
-        TrainPolicy(),
-        preset="paper",
-        predicts="eps",
-        widths=(256, 512, 1024),
-        image_width=64,
-        step_width=256,
-        width=256,
-        depth=8,
-        steps=100_000,
-        learning_rate=1e-4,
-        final_fraction=0.0,
-        clip=inf,
-        bfloat16=False,
-    ),
+    "tiny": changed(TrainPolicy(), preset="tiny", **TINY),
+    "paper": changed(TrainPolicy(), preset="paper", steps=100_000, **PAPER),
 }
 EVAL_PRESETS = {
     "default": EvalPolicy(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes
@@ -69,3 +70,30 @@ class ModelFlags:
 
 Model = OmitArgPrefixes[ModelFlags]
 """`ModelFlags` as a field of a config, with flags without a prefix."""
+
+
+TINY = {
+    "widths": (32, 64, 128),
+    "step_width": 64,
+    "width": 96,
+    "depth": 3,
+    "steps": 1_500,
+    "warmup": 100,
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "save_every": 500,
+}
+"""What the preset `tiny` changes, of every training of a policy."""
+PAPER = {
+    "predicts": "eps",
+    "widths": (256, 512, 1024),
+    "image_width": 64,
+    "step_width": 256,
+    "width": 256,
+    "depth": 8,
+    "learning_rate": 1e-4,
+    "final_fraction": 0.0,  # the released trainer's rate falls to 0, and it does not clip
+    "clip": inf,
+    "bfloat16": False,
+}
+"""What the preset `paper` changes, but for the steps."""

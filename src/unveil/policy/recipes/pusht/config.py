@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from unveil.checks import Bounds, check_fields
-from unveil.policy.recipes.model_flags import Count, Model, ModelFlags, Share
+from unveil.policy.recipes.model_flags import PAPER, TINY, Count, Model, ModelFlags, Share
 from unveil.policy.settings import Delayed, PolicySettings
 from unveil.runs.flags import Job, JobFlags, Run, RunFlags, changed
 from unveil.runs.verb import Verb
@@ -126,34 +125,13 @@ class SamplePushT:
 
 TRAIN_PRESETS = {
     "default": TrainPushT(),
-    "tiny": changed(
-        TrainPushT(),
-        preset="tiny",
-        widths=(32, 64, 128),
-        step_width=64,
-        width=96,
-        depth=3,
-        steps=1_500,
-        warmup=100,
-        batch_size=128,
-        learning_rate=1e-3,
-        save_every=500,
-    ),
+    "tiny": changed(TrainPushT(), preset="tiny", **TINY),
     "paper": changed(
         TrainPushT(),
         preset="paper",
-        predicts="eps",
-        widths=(256, 512, 1024),
-        image_width=64,
-        step_width=256,
-        width=256,
-        depth=8,
         episodes=90,
         steps=205_000,  # 5000 epochs of 41 batches of 256: 90 episodes have about 10,600 windows
-        learning_rate=1e-4,
-        final_fraction=0.0,  # the released trainer's rate falls to 0, and it does not clip
-        clip=inf,
-        bfloat16=False,
+        **PAPER,
     ),
 }
 EVAL_PRESETS = {
